@@ -206,7 +206,7 @@ impl Core {
         let parsed = url.parse().map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
         let mut doors = Doors::default();
         doors.add(&parsed)?;
-        let (places, list) = (doors.places().cloned().collect(), doors.list());
+        let (places, list) = (doors.addrs().cloned().collect(), doors.list());
         self.single_loop.with(|host, _| host.add_doors(list));
         self.single_loop.add_doors(doors)?;
         Ok(places)

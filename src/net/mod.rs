@@ -2,7 +2,7 @@
 //!
 //! This is the only code that touches sockets, clocks or threads, and the first and last step of the data path. It
 //! moves bytes and knows no protocol: [`Engine`] drives any [`Service`](crate::service::Service) over TCP, UDP and UNIX
-//! sockets, [`Client`] and [`connect`] drive the client of [`crate::client`].
+//! sockets, [`Client`] drives the client of [`crate::client`].
 //!
 //! ```
 //! use sayagain::config::ServerConfig;
@@ -23,13 +23,16 @@
 //! client          the asynchronous client, on any executor
 //! client_event    its events, from those of the state machine
 //! blocking        the same with methods that wait
-//! connect         a client with standard input and signals, for command lines
-//! drive           one step of a client with its transport
+//! drive           the loop of a client with its transport
+//! program_input   standard input and signals of a client program
 //! connect_url     URLs to connect to
+//! outgoing        stream connections to a server
 //! happy_eyeballs  TCP connections to hosts with several addresses
+//! tcp             the options of TCP connections
 //!
+//! accept          accepted connections, and the pause without a free descriptor
 //! batch           many datagrams per system call
-//! udp             UDP sockets of an engine
+//! udp             UDP sockets: receive loops, and the sockets of an engine
 //! open_error      why a listener or a connection could not be opened
 //! open_files      limits of the process
 //! rt              the async runtime: tasks, timers, the clock
@@ -40,7 +43,6 @@
 pub mod blocking;
 pub mod client;
 mod client_event;
-pub mod connect;
 mod connect_url;
 pub mod core;
 pub mod engine;
@@ -51,18 +53,22 @@ pub mod signals;
 #[doc(hidden)]
 pub mod open_files;
 
+pub(crate) mod accept;
 pub(crate) mod batch;
-mod drive;
+pub(crate) mod drive;
 pub(crate) mod happy_eyeballs;
 mod open_error;
+pub(crate) mod outgoing;
+pub(crate) mod program_input;
 pub(crate) mod rt;
+pub(crate) mod tcp;
 pub(crate) mod udp;
 
 #[cfg(test)]
 mod tests;
 
 pub use client::{Client, ConnectError};
-pub use connect_url::ConnectUrl;
+pub use connect_url::{ConnectUrl, ServerAddr};
 pub use core::Core;
 pub use engine::{Engine, EngineHandle, EngineKind, UnknownEngine, usual_loops};
 pub use listen::{Bound, Doors, Listen, ListenError, ListenUrl};

@@ -437,7 +437,7 @@ fn every_socket_of_any_kind_is_a_listener_with_its_own_ordinal() {
         urls.iter().for_each(|url| doors.add(&url.parse().unwrap()).unwrap());
         let names: Vec<String> = doors.list().into_iter().map(|door| door.name).collect();
         assert_eq!(names, ["udp", "tcp", "unix", "udp"]);
-        let addrs: Vec<_> = doors.places().map(|place| place.address.clone()).collect();
+        let addrs: Vec<_> = doors.addrs().map(|addr| addr.address.clone()).collect();
         let addr = |nth: usize| match &addrs[nth] {
             Address::Ip(addr) => *addr,
             Address::File(path) => panic!("{} has a path", path.display()),

@@ -1,13 +1,14 @@
-//! UDP sockets of an engine: receive and send in [batches](super::batch), and count what was dropped.
-//!
-//! Nothing here waits; the engines do.
+//! UDP sockets: those of an engine, which receive and send in [batches](super::batch) and count what was dropped; and what
+//! all receive loops share.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use async_io::Async;
 
 use super::batch::{self, Batch, Binding, COUNT, is_of_a_peer};
 use super::rt;
@@ -19,6 +20,52 @@ pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// Creates a socket that sends to one address, and receives from no other.
+pub(crate) fn connected_to(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let own = match peer {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    let socket = UdpSocket::bind(own)?;
+    socket.connect(peer)?;
+    Ok(socket)
+}
+
+/// What a receive loop does after an error that no datagram explains: a warning, and a pause of [`PAUSE`].
+#[derive(Debug, Default)]
+pub(crate) struct ReceivePause {
+    /// The beginning of its warnings.
+    prefix: String,
+    warnings: LogLimiter,
+}
+
+impl ReceivePause {
+    /// The warnings of one socket among others begin with `prefix`.
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), ..Self::default() }
+    }
+
+    /// Logs that receiving failed, at most once a second.
+    pub(crate) fn warn(&mut self, error: &io::Error) {
+        if let Some(times) = self.warnings.count(rt::now()) {
+            log::warn!("{}cannot receive datagrams ({times} attempts): {error}", self.prefix);
+        }
+    }
+
+    /// Waits until there may be more to receive: by the last result, whether there may be more at once.
+    pub(crate) async fn wait<T>(&mut self, socket: &Async<T>, received: io::Result<bool>) {
+        match received {
+            Ok(true) => rt::yield_now().await,
+            // The next receive reports an error.
+            Ok(false) => drop(socket.readable().await),
+            Err(error) => {
+                self.warn(&error);
+                rt::sleep(PAUSE).await;
+            }
+        }
+    }
+}
 
 /// A UDP socket.
 #[derive(Debug)]

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 use std::net::UdpSocket;
+use std::os::unix::net::UnixListener;
 
 use crate::support::program::{Ended, Program};
+use crate::support::server::ServerProgram;
 use crate::support::{TestServer, eventually};
 use sayagain::config::ServerConfig;
 
@@ -121,6 +123,44 @@ fn an_unknown_host_is_reported() {
     let udp = alone("--timeout .05 --mode udp --host no.such.host.invalid:1 send bob hi");
     assert_eq!(udp.code, 3);
     assert!(udp.err.starts_with("cannot reach no.such.host.invalid:1: "), "{udp:?}");
+}
+
+#[test]
+fn the_url_of_any_frame_listener_names_the_server_unix_sockets_included() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("unix://{}/chat", directory.path().display());
+    let server = ServerProgram::with_listeners(&["tcp://127.0.0.1:0", &socket, "udp://127.0.0.1:0"], &[]);
+    let words = ["--host", &socket, "--name", "bob", "-v", "listen", "-n", "3"];
+    let listener = Program::start(CLIENT, &words);
+    eventually("the listener is registered", || listener.err().contains("registered as"));
+    let urls: Vec<&str> =
+        server.listening.iter().filter_map(|line| line.strip_prefix("listening on ")).collect();
+    for url in &urls {
+        let sent = alone(&format!("--host {url} --name alice send bob by {url}"));
+        assert_eq!(sent.code, 0, "{url}: {sent:?}");
+    }
+    let heard = listener.wait();
+    let expected: String = urls.iter().map(|url| format!("alice> by {url}\n")).collect();
+    assert_eq!((heard.code, heard.out, urls.len()), (0, expected, 3));
+    let udp = urls.iter().find(|url| url.starts_with("udp://")).unwrap();
+    let contradiction = alone(&format!("--host {udp} --mode tcp list"));
+    assert_eq!(contradiction.code, 2, "{contradiction:?}");
+    assert!(contradiction.err.contains("names the transport; leave --mode out"), "{contradiction:?}");
+}
+
+#[test]
+fn a_unix_socket_that_is_missing_or_stale_is_reported_in_one_line_and_ends_with_4() {
+    let directory = tempfile::tempdir().unwrap();
+    let stale = directory.path().join("stale");
+    drop(UnixListener::bind(&stale).unwrap());
+    let missing = directory.path().join("missing");
+    for (path, why) in [(missing, "No such file or directory"), (stale, "Connection refused")] {
+        let url = format!("unix://{}", path.display());
+        let ended = alone(&format!("-q --timeout .05 --host {url} listen -n 1"));
+        assert_eq!((ended.code, ended.out.as_str()), (4, ""), "{ended:?}");
+        let told = format!("gave up on {url}; is a server running there?: {why}");
+        assert!(ended.err.starts_with(&told) && ended.err.lines().count() == 1, "{ended:?}");
+    }
 }
 
 #[test]

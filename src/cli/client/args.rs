@@ -1,11 +1,13 @@
 //! The client's options and commands as typed, and the text of its help. `resolve` checks them.
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 use crate::cli::policy::PolicyArgs;
 use crate::cli::{DEFAULT_HOST, HostPort};
+use crate::net::ServerAddr;
 use crate::units::PositiveSeconds;
 
 const AFTER_HELP: &str = "\
@@ -15,7 +17,7 @@ Exit codes:
   2    usage error; nothing was sent
   3    a request is unknown (sent, never answered) or was never sent, or fewer than N messages arrived; or the
        server shut down, and no retry policy (--expb, --max-sends, --policy) makes the client reconnect
-  4    over TCP, no answer of any kind was received
+  4    over TCP or a UNIX socket, no answer of any kind was received
   130  interrupted
 
 Every command ends with BYE to the server, which frees the name at once. An interrupted command
@@ -32,13 +34,13 @@ A terminal silently cuts a typed line at 4,095 bytes, so a line of that length i
 #[command(name = "client", version, after_help = AFTER_HELP, max_term_width = 110)]
 #[command(subcommand_help_heading = "Commands", subcommand_value_name = "COMMAND")]
 pub struct Args {
-    /// The transport
-    #[arg(long, value_enum, ignore_case = true, default_value_t = Mode::Tcp, global = true)]
-    pub mode: Mode,
+    /// The transport to HOST:PORT; a URL has its own [default: tcp]
+    #[arg(long, value_enum, ignore_case = true, global = true)]
+    pub mode: Option<Mode>,
 
-    /// The server; an IPv6 address in brackets
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HOST, global = true)]
-    pub host: HostPort,
+    /// The server: HOST:PORT, an IPv6 address in brackets, or tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH
+    #[arg(long, value_name = "HOST:PORT|URL", default_value = DEFAULT_HOST, global = true)]
+    pub host: ServerArg,
 
     /// The name to register [default: guest- and 8 random characters]
     #[arg(long, global = true)]
@@ -71,6 +73,32 @@ pub struct Args {
     /// The command; chat without one.
     #[command(subcommand)]
     pub command: Option<CommandArgs>,
+}
+
+/// The value of `--host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerArg {
+    /// A host and a port, over the transport of `--mode`.
+    HostPort(HostPort),
+    /// A URL, which names the transport.
+    Url {
+        /// As it was typed.
+        typed: String,
+        /// The address.
+        server: ServerAddr,
+    },
+}
+
+impl FromStr for ServerArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            let server = text.parse().map_err(|error| format!("{error}"))?;
+            return Ok(Self::Url { typed: text.to_owned(), server });
+        }
+        text.parse().map(Self::HostPort)
+    }
 }
 
 /// The transport.

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::driver::Progress;
 use super::request_tracker::{EndedRequest, RequestTracker, counted, shown_time};
 use crate::client::Client;
-use crate::net::connect::{Line, Progress};
+use crate::net::program_input::Line;
 use crate::reliable::Outcome;
 
 /// Most requests of a command without an outcome. The client sends them one after the other; the others are queued so

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::commands::{ClientCommand, MAX_OPEN};
+use super::driver::Progress;
 use super::request_tracker::{EndedRequest, RequestTracker};
 use crate::client::Client;
 use crate::escape::escape_short;
-use crate::net::connect::{Line, Progress};
+use crate::net::program_input::Line;
 use crate::reliable::Outcome;
 use crate::wire::{Verb, split_word};
 

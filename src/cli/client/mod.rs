@@ -1,8 +1,8 @@
 //! The command line of the client: [`args`] as typed, [`resolve`] into a [`ClientPlan`], [`run`].
 //!
 //! Each command is a small state machine over the client's events (`commands`, `interactive_chat`). It asks through a
-//! `RequestTracker`, which tracks each request until its outcome and prints it. [`crate::net::connect`] drives both;
-//! the protocol itself is in [`crate::client`].
+//! `RequestTracker`, which tracks each request until its outcome and prints it. `driver` runs both on a client with its
+//! socket, standard input and signals; the protocol itself is in [`crate::client`].
 //!
 //! # JSON
 //!
@@ -28,14 +28,15 @@
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use crate::cli::{HostPort, exit, policy};
+use crate::cli::{exit, policy};
 use crate::client::{Client, Closed, Event};
 use crate::config::Transport;
-use crate::net::connect::{self, Command, Finish, Line, Progress};
+use crate::net::program_input::Line;
 
 pub mod args;
 mod commands;
 mod console;
+mod driver;
 mod interactive_chat;
 mod request_tracker;
 pub mod resolve;
@@ -46,6 +47,7 @@ mod tests;
 pub use args::Args;
 use commands::ClientCommand;
 use console::Console;
+use driver::{Finish, Progress, drive};
 use request_tracker::RequestTracker;
 pub use resolve::ClientPlan;
 use resolve::ResolvedCommand;
@@ -53,29 +55,33 @@ use resolve::ResolvedCommand;
 /// Runs the planned command and returns the exit code. A thread may still be reading `input` afterwards.
 pub fn run(plan: &ClientPlan, input: Box<dyn Read + Send>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let console = Console::new(out, err, plan.style.quiet);
-    let tracker = RequestTracker::new(console, plan.style, plan.connect.client.name.as_deref());
+    let tracker = RequestTracker::new(console, plan.style, plan.config.name.as_deref());
     if plan.explain {
         return explain(plan, tracker.console);
     }
     match plan.command.clone() {
-        ResolvedCommand::Chat => drive(plan, tracker, interactive_chat::InteractiveChat::new(), input),
+        ResolvedCommand::Chat => {
+            drive(plan, CommandRunner { tracker, command: interactive_chat::InteractiveChat::new() }, input)
+        }
         ResolvedCommand::Send { target, text } => {
-            drive(plan, tracker, commands::Send::new(target, text), input)
+            drive(plan, CommandRunner { tracker, command: commands::Send::new(target, text) }, input)
         }
         ResolvedCommand::Listen { count, wait, rooms } => {
-            drive(plan, tracker, commands::Listen::new(count, wait, rooms), input)
+            drive(plan, CommandRunner { tracker, command: commands::Listen::new(count, wait, rooms) }, input)
         }
         ResolvedCommand::Ping { count, interval } => {
-            drive(plan, tracker, commands::Ping::new(count, interval), input)
+            drive(plan, CommandRunner { tracker, command: commands::Ping::new(count, interval) }, input)
         }
-        ResolvedCommand::List { room } => drive(plan, tracker, commands::List::new(room), input),
+        ResolvedCommand::List { room } => {
+            drive(plan, CommandRunner { tracker, command: commands::List::new(room) }, input)
+        }
     }
 }
 
 fn explain(plan: &ClientPlan, mut console: Console<'_>) -> u8 {
     let mut text = Vec::new();
     // Writing to a Vec cannot fail.
-    let _ = policy::explain(&plan.connect.client.policy, &mut text);
+    let _ = policy::explain(&plan.config.policy, &mut text);
     String::from_utf8_lossy(&text).lines().for_each(|line| console.print(line));
     console.flush();
     output_failed(&mut console).unwrap_or(exit::OK)
@@ -90,34 +96,14 @@ fn output_failed(console: &mut Console<'_>) -> Option<u8> {
     console.is_closed().then_some(exit::OK)
 }
 
-fn drive(
-    plan: &ClientPlan,
-    tracker: RequestTracker<'_>,
-    command: impl ClientCommand,
-    input: Box<dyn Read + Send>,
-) -> u8 {
-    let mut runner = CommandRunner { tracker, command };
-    match connect::run(&plan.connect, &mut runner, input) {
-        Ok(finish) => runner.finish(plan, &finish),
-        Err(error) => {
-            runner.tracker.console.error(&format!("cannot begin: {error}"));
-            exit::FAILED
-        }
-    }
-}
-
-/// A command and its tracker, behind the interface of the driver.
+/// A command and its tracker.
 struct CommandRunner<'a, T> {
     tracker: RequestTracker<'a>,
     command: T,
 }
 
-impl<T: ClientCommand> Command for CommandRunner<'_, T> {
-    fn start(&mut self, now: Instant, client: &mut Client) {
-        self.command.start(&mut self.tracker, now, client);
-    }
-
-    fn on_event(&mut self, now: Instant, _client: &mut Client, event: Event) {
+impl<T: ClientCommand> CommandRunner<'_, T> {
+    fn on_event(&mut self, now: Instant, event: Event) {
         let ended_request = self.tracker.on_event(now, &event);
         if let Some(ended_request) = ended_request {
             self.command.on_ended(&mut self.tracker, &ended_request);
@@ -133,33 +119,15 @@ impl<T: ClientCommand> Command for CommandRunner<'_, T> {
         if self.tracker.console.is_broken() { Progress::Done } else { self.command.progress(&self.tracker) }
     }
 
-    fn wants_line(&self) -> bool {
-        self.command.wants_line(&self.tracker)
-    }
-
     fn on_line(&mut self, now: Instant, client: &mut Client, line: Line) {
         self.tracker.set_due(Some(now));
         self.command.on_line(&mut self.tracker, client, line);
         self.tracker.set_due(None);
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.command.poll_timeout()
-    }
-
-    fn handle_timeout(&mut self, now: Instant, client: &mut Client) {
-        self.command.handle_timeout(&mut self.tracker, now, client);
-    }
-
-    fn flush(&mut self) {
-        self.tracker.console.flush();
-    }
-}
-
-impl<T: ClientCommand> CommandRunner<'_, T> {
     /// Prints the result of the run and returns the exit code.
     fn finish(mut self, plan: &ClientPlan, finish: &Finish) -> u8 {
-        let transport = plan.connect.client.transport;
+        let transport = plan.config.transport;
         let output_failed = output_failed(&mut self.tracker.console);
         if output_failed.is_none() {
             self.print_close_reason(plan, finish);
@@ -171,14 +139,14 @@ impl<T: ClientCommand> CommandRunner<'_, T> {
     }
 
     fn print_close_reason(&mut self, plan: &ClientPlan, finish: &Finish) {
-        let server = HostPort { host: plan.connect.host.clone(), port: plan.connect.port }.to_string();
+        let server = &plan.server_name;
         let reason = match &finish.closed {
-            Some(closed) => request_tracker::reason(closed, &server),
+            Some(closed) => request_tracker::reason(closed, server),
             None => Some(format!("cannot reach {server}")).filter(|_| !finish.interrupted),
         };
         let Some(reason) = reason else { return };
-        match &finish.trouble {
-            Some(trouble) => self.tracker.console.error(&format!("{reason}: {trouble}")),
+        match &finish.connect_error {
+            Some(error) => self.tracker.console.error(&format!("{reason}: {error}")),
             None => self.tracker.console.error(&reason),
         }
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt as _};
 
-use super::args::{Args, CommandArgs, Mode};
-use crate::config::{ClientConfig, Transport};
+use super::args::{Args, CommandArgs, Mode, ServerArg};
+use crate::config::ClientConfig;
 use crate::escape::escape_short;
-use crate::net::connect::Connect;
+use crate::net::ServerAddr;
+use crate::service::Target;
 use crate::units::PositiveSeconds;
 
 /// The characters of a guest's name: no two of them look alike, nor does a pair of them look like a third.
@@ -19,14 +20,25 @@ const GUEST_LEN: usize = 8;
 /// The longest payload that the client sends, in bytes: the longest that a server reads by default.
 pub(super) const MAX_PAYLOAD: usize = 16 << 20;
 
+/// Most characters shown of a URL.
+const MAX_URL_SHOWN: usize = 200;
+
 /// Most bytes of a line that a Linux terminal keeps, without the line end; it drops the rest silently (termios(3)).
 const TERMINAL_LINE: usize = 4_095;
 
 /// The resolved command line.
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
-    /// The server, the client's configuration and the seed.
-    pub connect: Connect,
+    /// The server.
+    pub server: ServerAddr,
+    /// The server, as messages show it; escaped.
+    pub server_name: String,
+    /// The client's configuration.
+    pub config: ClientConfig,
+    /// The seed of the jitter; drawn if `None`.
+    pub seed: Option<u64>,
+    /// The longest line that is read from standard input, in bytes.
+    pub max_line: usize,
     /// The command to run.
     pub command: ResolvedCommand,
     /// How results are shown.
@@ -40,7 +52,7 @@ impl ClientPlan {
     /// one, so it is refused.
     #[must_use]
     pub fn for_terminal(mut self) -> Self {
-        self.connect.max_line = self.connect.max_line.min(TERMINAL_LINE - 1);
+        self.max_line = self.max_line.min(TERMINAL_LINE - 1);
         self
     }
 }
@@ -92,7 +104,7 @@ pub enum ResolvedCommand {
 }
 
 impl Args {
-    /// Checks the options and fills in defaults. `rng` draws a guest's name and a seed if none was given.
+    /// Checks the options and fills in defaults. `rng` draws a guest's name if none was given.
     ///
     /// # Errors
     ///
@@ -103,24 +115,18 @@ impl Args {
         if self.json && self.explain {
             return Err("--explain prints text; leave --json out".to_owned());
         }
-        if self.host.port == 0 {
-            return Err(format!("`{}` has port 0, which no server listens on", self.host));
-        }
+        let (server, server_name) = server(self.mode, self.host)?;
         let name = match (self.name, &command) {
             (_, ResolvedCommand::Ping { .. }) => None,
             (Some(name), _) => Some(checked_word(&name, "a name")?),
             (None, _) => Some(guest(rng)),
         };
-        let patience = policy.ack_timeout();
         Ok(ClientPlan {
-            connect: Connect {
-                host: self.host.host,
-                port: self.host.port,
-                client: ClientConfig::new(self.mode.transport(), name.as_deref(), policy),
-                seed: self.seed.unwrap_or_else(|| rng.next_u64()),
-                patience,
-                max_line: MAX_PAYLOAD,
-            },
+            config: ClientConfig::new(server.transport(), name.as_deref(), policy),
+            server,
+            server_name,
+            seed: self.seed,
+            max_line: MAX_PAYLOAD,
             command,
             style: OutputStyle { json: self.json, verbose: self.verbose, quiet: self.quiet },
             explain: self.explain,
@@ -128,11 +134,25 @@ impl Args {
     }
 }
 
-impl Mode {
-    fn transport(self) -> Transport {
-        match self {
-            Self::Tcp => Transport::Stream,
-            Self::Udp => Transport::Datagram,
+/// The address of the server, and how messages show it.
+fn server(mode: Option<Mode>, host: ServerArg) -> Result<(ServerAddr, String), String> {
+    match host {
+        ServerArg::HostPort(at) if at.port == 0 => {
+            Err(format!("`{at}` has port 0, which no server listens on"))
+        }
+        ServerArg::HostPort(at) => {
+            let (shown, host, port) = (at.to_string(), at.host, at.port);
+            Ok(match mode.unwrap_or(Mode::Tcp) {
+                Mode::Tcp => (ServerAddr::Stream(Target::Tcp { host, port }), shown),
+                Mode::Udp => (ServerAddr::Datagrams { host, port }, shown),
+            })
+        }
+        ServerArg::Url { typed, server } => {
+            let shown = escape_short(typed.as_bytes(), MAX_URL_SHOWN).into_owned();
+            match mode {
+                None => Ok((server, shown)),
+                Some(_) => Err(format!("`{shown}` names the transport; leave --mode out")),
+            }
         }
     }
 }
@@ -191,6 +211,7 @@ fn guest(rng: &mut impl Rng) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Transport;
     use clap::Parser as _;
     use rand::SeedableRng as _;
     use rand_chacha::ChaCha8Rng;
@@ -201,6 +222,10 @@ mod tests {
         typed.resolve(&mut ChaCha8Rng::seed_from_u64(1))
     }
 
+    fn tcp(host: &str, port: u16) -> ServerAddr {
+        ServerAddr::Stream(Target::Tcp { host: host.to_owned(), port })
+    }
+
     fn command(words: &[&str]) -> ResolvedCommand {
         plan(words).unwrap().command
     }
@@ -209,11 +234,11 @@ mod tests {
     fn without_arguments_the_client_chats_over_tcp_with_localhost_as_a_guest() {
         let plan = plan(&[]).unwrap();
         assert_eq!(plan.command, ResolvedCommand::Chat);
-        assert_eq!((plan.connect.host.as_str(), plan.connect.port), ("localhost", 50_000));
-        assert_eq!(plan.connect.client.transport, Transport::Stream);
-        assert_eq!(plan.connect.client.policy.max_sends(), 1);
-        assert_eq!(plan.connect.patience, Duration::from_secs(1));
-        let name = plan.connect.client.name.unwrap();
+        assert_eq!((plan.server, plan.server_name.as_str()), (tcp("localhost", 50_000), "localhost:50000"));
+        assert_eq!(plan.config.transport, Transport::Stream);
+        assert_eq!(plan.config.policy.max_sends(), 1);
+        assert_eq!(plan.config.policy.ack_timeout(), Duration::from_secs(1));
+        let name = plan.config.name.unwrap();
         let drawn = name.strip_prefix("guest-").unwrap();
         assert_eq!(drawn.len(), GUEST_LEN);
         assert!(drawn.bytes().all(|byte| GUEST_CHARS.contains(&byte)), "{name}");
@@ -223,7 +248,20 @@ mod tests {
     #[test]
     fn the_mode_is_read_in_any_letter_case_before_and_after_the_command() {
         for words in [["--mode", "UDP", "list"], ["list", "--mode", "Udp"]] {
-            assert_eq!(plan(&words).unwrap().connect.client.transport, Transport::Datagram);
+            assert_eq!(plan(&words).unwrap().config.transport, Transport::Datagram);
+        }
+    }
+
+    #[test]
+    fn the_url_of_a_server_names_the_transport() {
+        for (url, server) in [
+            ("tcp://h:7", tcp("h", 7)),
+            ("udp://[::1]", ServerAddr::Datagrams { host: "::1".to_owned(), port: 50_000 }),
+            ("unix:///run/chat", ServerAddr::Stream(Target::Unix { path: "/run/chat".into() })),
+        ] {
+            let plan = plan(&["--host", url, "list"]).unwrap();
+            assert_eq!(plan.config.transport, server.transport(), "{url}");
+            assert_eq!((plan.server, plan.server_name.as_str()), (server, url));
         }
     }
 
@@ -231,9 +269,9 @@ mod tests {
     fn a_given_name_and_seed_are_not_drawn() {
         let plan =
             plan(&["--name", "alice", "--seed", "7", "--host", "[::1]:1", "--timeout", "200ms"]).unwrap();
-        assert_eq!(plan.connect.client.name.as_deref(), Some("alice"));
-        assert_eq!((plan.connect.seed, plan.connect.host.as_str()), (7, "::1"));
-        assert_eq!(plan.connect.patience, Duration::from_millis(200));
+        assert_eq!(plan.config.name.as_deref(), Some("alice"));
+        assert_eq!((plan.seed, plan.server), (Some(7), tcp("::1", 1)));
+        assert_eq!(plan.config.policy.ack_timeout(), Duration::from_millis(200));
     }
 
     #[test]
@@ -246,7 +284,7 @@ mod tests {
         assert_eq!(command(&["send", "bob", "-5", "and", "-v"]), send(b"bob", Some(b"-5 and")));
         assert_eq!(command(&["send", "bob", "--", "--mode", "-v"]), send(b"bob", Some(b"--mode -v")));
         assert_eq!(
-            plan(&["send", "bob", "hi", "--mode", "udp"]).unwrap().connect.client.transport,
+            plan(&["send", "bob", "hi", "--mode", "udp"]).unwrap().config.transport,
             Transport::Datagram
         );
         assert_eq!(command(&["send", "#room", ""]), send(b"#room", Some(b"")));
@@ -273,7 +311,7 @@ mod tests {
             command(&["ping", "-c", "2", "-i", "100ms"]),
             ResolvedCommand::Ping { count: Some(2), interval: Duration::from_millis(100) }
         );
-        assert_eq!(plan(&["--name", "x", "ping"]).unwrap().connect.client.name, None);
+        assert_eq!(plan(&["--name", "x", "ping"]).unwrap().config.name, None);
         assert_eq!(command(&["list", "#r"]), ResolvedCommand::List { room: Some(b"#r".to_vec()) });
         assert_eq!(command(&["list"]), ResolvedCommand::List { room: None });
     }
@@ -284,6 +322,11 @@ mod tests {
             (&["--host", "a:65536"][..], "`a:65536` has no port from 0 to 65535"),
             (&["--host", "a"], "has no port"),
             (&["--host", "a:0"], "`a:0` has port 0"),
+            (&["--host", "tcp://a:0"], "no server listens on port 0"),
+            (&["--host", "line://a:1"], "line:// is not a listener for this client; write tcp://HOST:PORT"),
+            (&["--host", "unix:///a?mode=600"], "what follows the ? is for the server"),
+            (&["--host", "unix://a"], "write unix:///PATH"),
+            (&["--host", "unix:///a", "--mode", "tcp"], "`unix:///a` names the transport; leave --mode out"),
             (&["--json", "--explain"], "leave --json out"),
             (&["--mode", "sctp"], "possible values: tcp, udp"),
             (&["--name", ""], "`` is not a name"),
@@ -314,8 +357,8 @@ mod tests {
     #[test]
     fn a_line_that_a_terminal_may_have_cut_is_too_long() {
         let plan = plan(&[]).unwrap();
-        assert_eq!(plan.clone().for_terminal().connect.max_line, 4_094);
-        assert_eq!(plan.connect.max_line, MAX_PAYLOAD, "a pipe does not cut lines");
+        assert_eq!(plan.clone().for_terminal().max_line, 4_094);
+        assert_eq!(plan.max_line, MAX_PAYLOAD, "a pipe does not cut lines");
     }
 
     #[test]

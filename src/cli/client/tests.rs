@@ -7,13 +7,14 @@ use rand_chacha::ChaCha20Rng;
 
 use super::commands::{ClientCommand, Listen, MAX_OPEN, Ping, Send};
 use super::console::Console;
+use super::driver::{Finish, Progress};
 use super::interactive_chat::InteractiveChat;
 use super::request_tracker::RequestTracker;
 use super::resolve::OutputStyle;
 use super::{CommandRunner, exit};
 use crate::client::{Client, ClientStats, Closed, Event};
 use crate::config::{ClientConfig, Transport};
-use crate::net::connect::{Command as _, Finish, Line, Progress};
+use crate::net::program_input::Line;
 use crate::reliable::{AskedToWait, Backoff, Ended, Outcome, Sent, Ticket};
 use crate::wire::{Id, Verb};
 
@@ -39,7 +40,7 @@ fn with<T: ClientCommand, R>(
     let tracker = RequestTracker::new(Console::new(&mut out, &mut err, style.quiet), style, Some("me"));
     let (now, mut client) = client();
     let mut runner = CommandRunner { tracker, command };
-    runner.start(now, &mut client);
+    runner.command.start(&mut runner.tracker, now, &mut client);
     let result = act(&mut runner, now, &mut client);
     (result, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
@@ -64,7 +65,7 @@ const PLAIN: OutputStyle = OutputStyle { json: false, verbose: 1, quiet: false }
 const JSON: OutputStyle = OutputStyle { json: true, verbose: 0, quiet: false };
 
 fn finish(closed: Option<Closed>, heard: bool, interrupted: bool) -> Finish {
-    Finish { closed, stats: ClientStats::default(), heard, interrupted, trouble: None }
+    Finish { closed, stats: ClientStats::default(), heard, interrupted, connect_error: None }
 }
 
 /// Shows random names and messages with control characters: each must be one line of plain text.
@@ -86,9 +87,9 @@ fn show_hostile_text(count: usize) {
         bytes
     };
     for _ in 0..count.div_ceil(100) {
-        let (_, out, err) = with(Listen::new(None, None, Vec::new()), PLAIN, |runner, now, client| {
+        let (_, out, err) = with(Listen::new(None, None, Vec::new()), PLAIN, |runner, now, _| {
             for _ in 0..100 {
-                runner.on_event(now, client, message(&hostile(), &hostile()));
+                runner.on_event(now, message(&hostile(), &hostile()));
             }
         });
         let is_raw = |c: char| {
@@ -113,10 +114,10 @@ fn a_million_messages_are_shown_as_a_million_lines_of_plain_text() {
 
 #[test]
 fn listen_prints_the_wanted_number_of_messages_and_no_more() {
-    let (progress, out, _) = with(Listen::new(Some(2), None, Vec::new()), PLAIN, |runner, now, client| {
+    let (progress, out, _) = with(Listen::new(Some(2), None, Vec::new()), PLAIN, |runner, now, _| {
         let before = runner.progress();
         for text in [&b"one"[..], b"\x07two", b"three"] {
-            runner.on_event(now, client, message(b"al#r", text));
+            runner.on_event(now, message(b"al#r", text));
         }
         (before, runner.progress(), runner.command.has_shortfall())
     });
@@ -127,11 +128,11 @@ fn listen_prints_the_wanted_number_of_messages_and_no_more() {
 #[test]
 fn listen_ends_at_its_deadline_and_not_before() {
     let ((), ..) = with(Listen::new(Some(1), Some(ms(50)), Vec::new()), PLAIN, |runner, now, client| {
-        assert_eq!(runner.poll_timeout(), Some(now + ms(50)));
-        runner.handle_timeout(now + ms(49), client);
+        assert_eq!(runner.command.poll_timeout(), Some(now + ms(50)));
+        runner.command.handle_timeout(&mut runner.tracker, now + ms(49), client);
         assert_eq!(runner.progress(), Progress::Going);
-        runner.handle_timeout(now + ms(50), client);
-        assert_eq!((runner.progress(), runner.poll_timeout()), (Progress::Over, None));
+        runner.command.handle_timeout(&mut runner.tracker, now + ms(50), client);
+        assert_eq!((runner.progress(), runner.command.poll_timeout()), (Progress::Over, None));
         assert!(runner.command.has_shortfall());
     });
 }
@@ -139,17 +140,17 @@ fn listen_ends_at_its_deadline_and_not_before() {
 #[test]
 fn a_ping_waits_for_the_answer_to_the_previous_one_and_for_its_interval() {
     let ((), out, err) = with(Ping::new(Some(3), ms(100)), PLAIN, |runner, now, client| {
-        assert_eq!((runner.poll_timeout(), runner.tracker.open()), (None, 1));
-        runner.on_event(now + ms(20), client, ended(1, Verb::Png, Outcome::Acked(Vec::new())));
-        assert_eq!(runner.poll_timeout(), Some(now + ms(100)));
-        runner.handle_timeout(now + ms(99), client);
+        assert_eq!((runner.command.poll_timeout(), runner.tracker.open()), (None, 1));
+        runner.on_event(now + ms(20), ended(1, Verb::Png, Outcome::Acked(Vec::new())));
+        assert_eq!(runner.command.poll_timeout(), Some(now + ms(100)));
+        runner.command.handle_timeout(&mut runner.tracker, now + ms(99), client);
         assert_eq!(runner.tracker.open(), 0);
-        runner.handle_timeout(now + ms(100), client);
-        assert_eq!((runner.poll_timeout(), runner.tracker.open()), (None, 1));
-        runner.on_event(now + ms(900), client, ended(2, Verb::Png, Outcome::Unknown));
-        runner.handle_timeout(now + ms(900), client);
+        runner.command.handle_timeout(&mut runner.tracker, now + ms(100), client);
+        assert_eq!((runner.command.poll_timeout(), runner.tracker.open()), (None, 1));
+        runner.on_event(now + ms(900), ended(2, Verb::Png, Outcome::Unknown));
+        runner.command.handle_timeout(&mut runner.tracker, now + ms(900), client);
         assert_eq!((runner.progress(), runner.tracker.open()), (Progress::Going, 1));
-        runner.on_event(now + ms(901), client, ended(3, Verb::Png, Outcome::Rejected(429, Vec::new())));
+        runner.on_event(now + ms(901), ended(3, Verb::Png, Outcome::Rejected(429, Vec::new())));
         assert_eq!(runner.progress(), Progress::Done);
     });
     assert_eq!(out, "seq=1 tries=2 time=214.0 ms\nseq=2 no answer after 2 tries\nseq=3 refused with 429\n");
@@ -173,7 +174,7 @@ fn the_time_from_when_a_line_was_due_includes_the_wait_behind_outstanding_reques
                 sends: 1,
                 elapsed: Some(ms(1)),
             };
-            runner.on_event(at(ticket), client, Event::Ended(quick));
+            runner.on_event(at(ticket), Event::Ended(quick));
         }
         assert_eq!(runner.progress(), Progress::Done);
         runner.tracker.run_summary.line(&ClientStats::default(), Transport::Stream)
@@ -190,19 +191,19 @@ fn the_time_from_when_a_line_was_due_includes_the_wait_behind_outstanding_reques
 fn lines_are_read_only_while_fewer_than_max_open_requests_are_unanswered() {
     let ((), _, err) = with(Send::new(b"bob".to_vec(), None), PLAIN, |runner, now, client| {
         let mut lines = 0;
-        while runner.wants_line() {
+        while runner.command.wants_line(&runner.tracker) {
             runner.on_line(now, client, Line::Text(b"x".to_vec()));
             lines += 1;
         }
         assert_eq!(lines, MAX_OPEN);
-        runner.on_event(now, client, ended(1, Verb::Snd, Outcome::Acked(Vec::new())));
-        assert!(runner.wants_line());
+        runner.on_event(now, ended(1, Verb::Snd, Outcome::Acked(Vec::new())));
+        assert!(runner.command.wants_line(&runner.tracker));
         runner.on_line(now, client, Line::TooLong { start: b"y\n".to_vec(), length: 1 << 40 });
         runner.on_line(now, client, Line::End);
-        assert!(!runner.wants_line());
+        assert!(!runner.command.wants_line(&runner.tracker));
         assert_eq!(runner.progress(), Progress::Going);
         for ticket in 2..=64 {
-            runner.on_event(now, client, ended(ticket, Verb::Snd, Outcome::NeverSent));
+            runner.on_event(now, ended(ticket, Verb::Snd, Outcome::NeverSent));
         }
         assert_eq!(runner.progress(), Progress::Done);
         runner.tracker.show_never_sent();
@@ -224,7 +225,7 @@ fn a_429_is_shown_like_a_retry() {
             verb: Verb::Snd,
             again_at: now + ms(120),
         };
-        runner.on_event(now, client, Event::SlowDown(asked));
+        runner.on_event(now, Event::SlowDown(asked));
     };
     let ((), out, err) = with(InteractiveChat::new(), PLAIN, event);
     assert_eq!((out.as_str(), err.as_str()), ("", "slow down: SND @7, again in 0.12 s\n"));
@@ -237,11 +238,11 @@ fn a_429_is_shown_like_a_retry() {
 
 #[test]
 fn a_429_of_one_second_or_more_is_shown_without_verbose() {
-    let waits = |runner: &mut CommandRunner<'_, InteractiveChat>, now: Instant, client: &mut Client| {
+    let waits = |runner: &mut CommandRunner<'_, InteractiveChat>, now: Instant, _client: &mut Client| {
         for wait in [999, 1_000] {
             let id = Id::new(7).unwrap();
             let asked = AskedToWait { ticket: Ticket(1), id, verb: Verb::Snd, again_at: now + ms(wait) };
-            runner.on_event(now, client, Event::SlowDown(asked));
+            runner.on_event(now, Event::SlowDown(asked));
         }
     };
     let usual = OutputStyle { verbose: 0, ..PLAIN };
@@ -255,7 +256,7 @@ fn a_429_that_ends_a_request_shows_the_wait() {
         for (ticket, words) in (1..).zip(["500", "soon"]) {
             runner.on_line(now, client, Line::Text(b"bob hi".to_vec()));
             let outcome = Outcome::Rejected(429, words.as_bytes().to_vec());
-            runner.on_event(now, client, ended(ticket, Verb::Snd, outcome));
+            runner.on_event(now, ended(ticket, Verb::Snd, outcome));
         }
     };
     let ((), out, err) = with(InteractiveChat::new(), PLAIN, events);
@@ -281,8 +282,8 @@ fn retries_and_gaps_are_shown_as_a_line_or_a_json_object() {
         runner.on_line(now, client, Line::Text(b"bob hi".to_vec()));
         let (id, due) = (Id::new(3).unwrap(), now + ms(200));
         let sent = Sent { ticket: Ticket(1), id, verb: Verb::Snd, sends: 2, due };
-        runner.on_event(now, client, Event::Retry(sent));
-        runner.on_event(now, client, Event::Gap(1));
+        runner.on_event(now, Event::Retry(sent));
+        runner.on_event(now, Event::Gap(1));
     };
     let ((), out, err) = with(InteractiveChat::new(), PLAIN, events);
     assert_eq!(out, "");
@@ -300,10 +301,10 @@ fn retries_and_gaps_are_shown_as_a_line_or_a_json_object() {
 
 #[test]
 fn requests_that_the_command_makes_itself_are_not_counted() {
-    let ((), _, err) = with(Send::new(b"#r".to_vec(), Some(b"hi".to_vec())), PLAIN, |runner, now, client| {
-        runner.on_event(now, client, ended(1, Verb::Jon, Outcome::Rejected(503, b"Server full!".to_vec())));
+    let ((), _, err) = with(Send::new(b"#r".to_vec(), Some(b"hi".to_vec())), PLAIN, |runner, now, _| {
+        runner.on_event(now, ended(1, Verb::Jon, Outcome::Rejected(503, b"Server full!".to_vec())));
         assert_eq!(runner.progress(), Progress::Going);
-        runner.on_event(now, client, ended(2, Verb::Snd, Outcome::Unknown));
+        runner.on_event(now, ended(2, Verb::Snd, Outcome::Unknown));
         assert_eq!((runner.tracker.run_summary.sent, runner.tracker.run_summary.rejected), (1, 0));
         assert_eq!(runner.progress(), Progress::Done);
     });
@@ -319,10 +320,10 @@ fn requests_that_the_command_makes_itself_are_not_counted() {
 fn the_exit_code_is_that_of_the_worst_outcome() {
     let code = |outcomes: &[Outcome], transport, finish: &Finish| {
         with(Send::new(b"bob".to_vec(), None), PLAIN, |runner, now, client| {
-            runner.on_event(now, client, Event::Registered { resumed: false });
+            runner.on_event(now, Event::Registered { resumed: false });
             for (ticket, outcome) in (1..).zip(outcomes) {
                 runner.on_line(now, client, Line::Text(Vec::new()));
-                runner.on_event(now, client, ended(ticket, Verb::Snd, outcome.clone()));
+                runner.on_event(now, ended(ticket, Verb::Snd, outcome.clone()));
             }
             runner.on_line(now, client, Line::End);
             runner.exit_code(transport, finish)

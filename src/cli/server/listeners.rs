@@ -125,11 +125,11 @@ impl ListenPlan {
 /// The lines printed about listeners: one per socket, then one per listener with a command that connects to it.
 pub(super) fn announcement(listeners: &Doors) -> String {
     let mut text = String::new();
-    for listen_addr in listeners.places() {
+    for listen_addr in listeners.addrs() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "listening on {listen_addr}");
     }
-    let best: Vec<&ListenAddr> = listeners.places_by_url().into_iter().filter_map(easiest_to_reach).collect();
+    let best: Vec<&ListenAddr> = listeners.addrs_by_url().into_iter().filter_map(easiest_to_reach).collect();
     let width = best.iter().map(|listen_addr| listen_addr.scheme.len()).max().unwrap_or(0) + 1;
     for listen_addr in best {
         let _ =

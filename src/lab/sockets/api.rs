@@ -22,6 +22,7 @@ use socket2::SockRef;
 use crate::escape::escape_short;
 use crate::lab::api::{Answer, Api, ApiError};
 use crate::lab::proxy::control::Proxies;
+use crate::net::accept::connections;
 use crate::net::listen::{Bound, Endpoint, Listen, ListenError};
 use crate::net::rt;
 
@@ -40,9 +41,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bound on the bytes that are read and discarded behind the last answer of a connection. A close with unread input
 /// would cause a reset, which may destroy the answer.
 const MAX_DISCARDED: usize = 16 << 20;
-
-/// The pause when the system has no room for another connection.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Bound sockets that listen for HTTP and are not served yet.
 #[derive(Debug)]
@@ -88,18 +86,9 @@ impl ApiListener {
     pub(crate) async fn serve(self, proxies: Arc<dyn Proxies>) {
         let api = Api::new(proxies);
         let shared = Arc::new(Shared { api, host: self.host, timeout: self.timeout });
-        let listeners: Vec<_> = self.bound.tcp.into_iter().filter_map(watched).collect();
-        let incoming = stream::select_all(listeners.iter().map(|listener| Box::pin(listener.incoming())));
-        incoming
-            .for_each_concurrent(MAX_CONNECTIONS, |accepted| async {
-                match accepted {
-                    Ok(socket) => converse(&shared, socket).await,
-                    Err(error) => {
-                        log::warn!("api: cannot accept a connection: {error}");
-                        rt::sleep(PAUSE).await;
-                    }
-                }
-            })
+        let listeners = self.bound.tcp.into_iter().filter_map(watched);
+        stream::select_all(listeners.map(|listener| Box::pin(connections("api: ", listener))))
+            .for_each_concurrent(MAX_CONNECTIONS, |(socket, _)| converse(&shared, socket))
             .await;
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, Event};
 use crate::link::{Direction, Link, LinkConfig};
+use crate::net::batch::is_of_a_peer;
 use crate::net::rt;
 
 /// Larger than any datagram of the lab.
@@ -150,6 +151,5 @@ impl Wire {
 
 /// Whether the error means a timeout, or that a peer's system refused an earlier datagram, which counts as a loss.
 fn is_no_news(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), WouldBlock | TimedOut | Interrupted | ConnectionRefused | ConnectionReset)
+    is_of_a_peer(error) || matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }

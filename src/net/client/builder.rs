@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 
-use super::driver::{self, ConnectPlan, ServerAddr};
+use super::driver::{self, ConnectPlan};
 use super::handle::is_word;
 use super::shared::SessionShared;
 use super::{Client, Events};
 use crate::config::{ClientConfig, Transport};
 use crate::escape::escape_short;
-use crate::net::drive::StreamAddr;
-use crate::net::listen::url::{At, ListenUrl};
-use crate::net::{blocking, rt};
+use crate::net::{ServerAddr, blocking, rt};
 use crate::reliable::{Backoff, Growth, Jitter, WINDOW};
 use crate::units::Factor;
 
@@ -27,8 +25,6 @@ const DATAGRAM_BOUNDS: (usize, usize) = (576, 65_507);
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(15);
 /// How many characters of a text are shown in an error.
 const SHOWN: usize = 80;
-/// The URLs that a client can use.
-const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT or unix:///PATH";
 
 /// The server of a session, and its settings; created by [`Client::builder`].
 ///
@@ -72,36 +68,36 @@ pub enum ConnectError {
     #[error("`{}` is not a name: it must be one word, without spaces; choose another", escape_short(.0.as_bytes(), SHOWN))]
     Name(String),
     /// The server's host has no address, or no socket could be created.
-    #[error("cannot reach {place}: {source}; check the host's name")]
-    NoWay {
+    #[error("cannot reach {server}: {source}; check the host's name")]
+    Unreachable {
         /// The server.
-        place: String,
+        server: String,
         /// The system's error.
         source: io::Error,
     },
     /// The server refused the registration: the name is taken (409) or not allowed (403), or the server is full (503).
-    #[error("{place} refuses the name: {code} {text}; {}", advice(*.code))]
+    #[error("{server} refuses the name: {code} {text}; {}", advice(*.code))]
     Refused {
         /// The server.
-        place: String,
+        server: String,
         /// The code of the refusal.
         code: u16,
         /// The server's text, escaped.
         text: String,
     },
     /// The server sent BYE before there was a session.
-    #[error("{place} takes no more clients: {}; try again later", .words.as_deref().unwrap_or("it sent BYE"))]
-    Goodbye {
+    #[error("{server} takes no more clients: {}; try again later", .reason.as_deref().unwrap_or("it sent BYE"))]
+    Bye {
         /// The server.
-        place: String,
-        /// What the server sent before, escaped.
-        words: Option<String>,
+        server: String,
+        /// The text of the ERR before it, escaped.
+        reason: Option<String>,
     },
     /// No answer came until the policy gave up.
-    #[error("no answer from {place}{}; is a server running there?", because(.source.as_ref()))]
+    #[error("no answer from {server}{}; is a server running there?", because(.source.as_ref()))]
     GaveUp {
         /// The server.
-        place: String,
+        server: String,
         /// Why there was no connection, if that was the reason.
         source: Option<io::Error>,
     },
@@ -201,11 +197,11 @@ impl Builder {
     pub async fn connect(self) -> Result<(Client, Events), ConnectError> {
         let (shared, max_message) = (Arc::new(SessionShared::new(self.max_unread)), self.max_message);
         let plan = self.plan()?;
-        let place = plan.place.clone();
+        let server = plan.server_name.clone();
         let handles = Client::new(&shared, max_message);
         let (started, begun) = oneshot::channel();
         drop(rt::spawn(driver::drive(plan, shared, started)));
-        begun.await.unwrap_or(Err(ConnectError::GaveUp { place, source: None }))?;
+        begun.await.unwrap_or(Err(ConnectError::GaveUp { server, source: None }))?;
         Ok(handles)
     }
 
@@ -224,13 +220,12 @@ impl Builder {
             return Err(ConnectError::Name(name.clone()));
         }
         let url = if self.url.contains("://") { self.url } else { format!("tcp://{}", self.url) };
-        let (transport, server_addr) =
-            server_addr(&url).map_err(|why| ConnectError::Url { url: url.clone(), why })?;
-        self.config.transport = transport;
+        let server: ServerAddr =
+            url.parse().map_err(|error| ConnectError::Url { url: url.clone(), why: format!("{error}") })?;
         self.config.max_message = self.max_message.saturating_add(HEAD_ROOM);
         Ok(ConnectPlan {
-            place: escape_short(url.as_bytes(), SHOWN).into_owned(),
-            server_addr,
+            server,
+            server_name: escape_short(url.as_bytes(), SHOWN).into_owned(),
             config: self.config,
             seed: self.seed,
             max_pending: self.max_pending,
@@ -242,25 +237,4 @@ fn usual_policy() -> Backoff {
     Backoff::new(Duration::from_secs(1))
         .with_growth(Growth::Exponential { factor: Factor::TWO })
         .with_jitter(Jitter::Equal)
-}
-
-/// The transport and address of a client URL.
-fn server_addr(url: &str) -> Result<(Transport, ServerAddr), String> {
-    if url.contains('?') {
-        return Err("what follows the ? is for the server that listens; leave it out".to_owned());
-    }
-    let parsed: ListenUrl = url.parse().map_err(|error| format!("{error}"))?;
-    let scheme = parsed.scheme();
-    if !["tcp", "udp", "unix"].contains(&scheme) {
-        return Err(format!("{scheme}:// is not a listener for this client; {FORMS}"));
-    }
-    let (transport, server_addr) = match parsed.at {
-        At::Tcp { port: 0, .. } | At::Udp { port: 0, .. } => {
-            return Err("no server listens on port 0; write the port that it has".to_owned());
-        }
-        At::Tcp { host, port, .. } => (Transport::Stream, ServerAddr::Stream(StreamAddr::Tcp((host, port)))),
-        At::Udp { host, port, .. } => (Transport::Datagram, ServerAddr::Datagrams((host, port))),
-        At::Unix { path, .. } => (Transport::Stream, ServerAddr::Stream(StreamAddr::Unix(path))),
-    };
-    Ok((transport, server_addr))
 }

@@ -3,46 +3,35 @@
 //!
 //! Waiting requests and events are in `shared`, the socket is in [`drive`](crate::net::drive).
 
-#![expect(clippy::disallowed_types, reason = "drivers own the source of nonces")]
-
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use futures::{FutureExt as _, select_biased};
-use rand::Rng as _;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
 
 use super::shared::{Ending, QueuedRequest, RequestKind, SessionShared};
 use super::{ConnectError, Event};
 use crate::client::{self, Client, Closed};
 use crate::config::ClientConfig;
-use crate::net::drive::{ClientTransport, Driven, StreamAddr};
-use crate::net::rt;
+use crate::net::ServerAddr;
+use crate::net::drive::{Application, Driven};
 use crate::reliable::{Ended, Outcome, Ticket};
 use crate::units::later;
 
 /// What to connect to, and how.
 #[derive(Debug)]
 pub(super) struct ConnectPlan {
-    /// The server, as it is shown.
-    pub(super) place: String,
-    pub(super) server_addr: ServerAddr,
+    pub(super) server: ServerAddr,
+    /// The server, as errors show it.
+    pub(super) server_name: String,
     pub(super) config: ClientConfig,
     /// Of the jitter; drawn if `None`.
     pub(super) seed: Option<u64>,
     pub(super) max_pending: usize,
-}
-
-/// The address of the server, and the transport to it.
-#[derive(Debug)]
-pub(super) enum ServerAddr {
-    Stream(StreamAddr),
-    Datagrams((String, u16)),
 }
 
 /// Receives that there is a session, or why there is none.
@@ -50,30 +39,30 @@ type Started = oneshot::Sender<Result<(), ConnectError>>;
 
 /// Opens a session and drives it to its end.
 pub(super) async fn drive(plan: ConnectPlan, shared: Arc<SessionShared>, started: Started) {
-    let transport = match &plan.server_addr {
-        ServerAddr::Stream(addr) => Ok(ClientTransport::stream(addr.clone())),
-        ServerAddr::Datagrams(host) => {
-            let transport = ClientTransport::datagrams(host.clone(), plan.config.policy.ack_timeout());
-            match select(pin!(transport), pin!(shared.abandoned())).await {
-                Either::Left((transport, _)) => transport,
-                Either::Right(_) => return,
-            }
-        }
+    let mut driver = Driver::new(&plan, shared.clone(), started);
+    let opening = Driven::open(&plan.server, plan.config, plan.seed);
+    let opened = match select(pin!(opening), pin!(shared.abandoned())).await {
+        Either::Left((opened, _)) => opened,
+        Either::Right(_) => return,
     };
-    match transport {
-        Ok(transport) => Driver::new(plan, transport, shared, started).run().await,
-        Err(source) => drop(started.send(Err(ConnectError::NoWay { place: plan.place, source }))),
+    match opened {
+        Ok(mut driven) => {
+            let (closed, source) = driven.run(&mut driver).await;
+            driver.end.shared.count(driven.stats());
+            // The socket is closed before the end is reported.
+            drop(driven);
+            driver.report(&closed, source, plan.server_name);
+            driver.end.closed = Some(closed);
+        }
+        Err(source) => driver.fail(ConnectError::Unreachable { server: plan.server_name, source }),
     }
 }
 
 struct Driver {
-    // Dropped in this order: the socket is closed before the end is reported.
-    driven: Driven,
     requests: BTreeMap<Ticket, InFlight>,
     /// Their size, in bytes.
     pending: usize,
     max_pending: usize,
-    place: String,
     /// Until there is a session.
     started: Option<Started>,
     is_nameless: bool,
@@ -107,158 +96,58 @@ impl Drop for End {
 }
 
 impl Driver {
-    fn new(
-        plan: ConnectPlan,
-        transport: ClientTransport,
-        shared: Arc<SessionShared>,
-        started: Started,
-    ) -> Self {
-        let (close_timeout, is_nameless) = (plan.config.policy.ack_timeout(), plan.config.name.is_none());
-        let seed = plan.seed.unwrap_or_else(|| UnwrapErr(SysRng).next_u64());
-        let client = Client::new(rt::now(), plan.config, seed, Box::new(UnwrapErr(SysRng)));
+    fn new(plan: &ConnectPlan, shared: Arc<SessionShared>, started: Started) -> Self {
         Self {
-            driven: Driven::new(client, transport),
             requests: BTreeMap::new(),
             pending: 0,
             max_pending: plan.max_pending,
-            place: plan.place,
             started: Some(started),
-            is_nameless,
+            is_nameless: plan.config.name.is_none(),
             is_online: false,
-            close_timeout,
+            close_timeout: plan.config.policy.ack_timeout(),
             close_by: None,
             end: End { shared, closed: None, closes: Vec::new() },
         }
     }
 
-    async fn run(mut self) {
-        while self.end.closed.is_none() {
-            let now = rt::now();
-            self.driven.step(now, self.reads());
-            self.close_if_abandoned(now);
-            while self.step(now).await {}
-            self.driven.write();
-            if self.is_nameless && self.driven.client.is_ready() {
-                self.registered(false);
+    /// Reports why there is no session, if there never was one.
+    fn report(&mut self, closed: &Closed, source: Option<io::Error>, server: String) {
+        self.fail(match closed.clone() {
+            Closed::Refused(code, text) => ConnectError::Refused { server, code, text },
+            Closed::ServerBye(reason) => ConnectError::Bye { server, reason },
+            Closed::Draining(_) => {
+                ConnectError::Bye { server, reason: Some("it is shutting down".to_owned()) }
             }
-            self.end.shared.count(self.driven.client.stats());
-            if self.end.closed.is_none() {
-                self.wait(now).await;
-            }
-        }
-        self.finish().await;
+            Closed::Done | Closed::GaveUp | Closed::TakenUp => ConnectError::GaveUp { server, source },
+        });
     }
 
-    /// How many reads are allowed: input beyond the event limit stays with the server. Before there is a
-    /// session, nothing but an answer is expected, so reading is not limited.
-    fn reads(&self) -> usize {
-        if self.driven.client.is_ready() {
-            ClientTransport::reads_within(self.end.shared.free())
-        } else {
-            usize::MAX
-        }
-    }
-
-    /// Does one piece of what needs no waiting. Returns whether there was one.
-    async fn step(&mut self, now: Instant) -> bool {
-        if let Some(event) = self.driven.poll() {
-            self.handle_event(now, event);
-            return true;
-        }
-        if let Some(asked) = self.end.shared.take(self.pending, self.max_pending) {
-            self.ask(asked);
-            return true;
-        }
-        self.driven.transmit(now).await
-    }
-
-    async fn wait(&mut self, now: Instant) {
-        let deadline = [self.driven.deadline(now), self.close_by].into_iter().flatten().min();
-        let is_reading = self.reads() > 0;
-        let shared = &self.end.shared;
-        select_biased! {
-            () = Box::pin(shared.changed()).fuse() => (),
-            () = Box::pin(self.driven.ready(is_reading)).fuse() => (),
-            () = Box::pin(rt::until(deadline)).fuse() => (),
-        }
-    }
-
-    async fn finish(mut self) {
-        let source = self.driven.finish().await;
-        self.end.shared.count(self.driven.client.stats());
-        if let (Some(started), Some(closed)) = (self.started.take(), &self.end.closed) {
-            let place = std::mem::take(&mut self.place);
-            let _ = started.send(Err(match closed.clone() {
-                Closed::Refused(code, text) => ConnectError::Refused { place, code, text },
-                Closed::ServerBye(words) => ConnectError::Goodbye { place, words },
-                Closed::Draining(_) => {
-                    ConnectError::Goodbye { place, words: Some("it is shutting down".to_owned()) }
-                }
-                Closed::Done | Closed::GaveUp | Closed::TakenUp => ConnectError::GaveUp { place, source },
-            }));
+    fn fail(&mut self, error: ConnectError) {
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(error));
         }
     }
 }
 
-/// Requests.
-impl Driver {
-    fn ask(&mut self, asked: QueuedRequest) {
-        let size = asked.size();
-        match asked {
-            QueuedRequest::Request(what, answer) => {
-                let ticket = self.request(what);
-                self.pending += size;
-                self.requests.insert(ticket, InFlight { size, answer });
-            }
-            QueuedRequest::Close(answer) => {
-                if self.end.closes.is_empty() {
-                    self.driven.client.close();
-                }
-                self.end.closes.push(answer);
-            }
-        }
-    }
-
-    fn request(&mut self, what: RequestKind) -> Ticket {
-        let client = &mut self.driven.client;
-        match what {
-            RequestKind::Send { target, body } => client.send(&target, &body),
-            RequestKind::Join(room) => client.join(&room),
-            RequestKind::Leave(room) => client.leave(&room),
-            RequestKind::List(room) => client.list(room.as_deref()),
-            RequestKind::Ping => client.ping(),
-        }
-    }
-
-    fn answer(&mut self, ended: Ended) {
-        let Some(pending) = self.requests.remove(&ended.ticket) else { return };
-        self.pending -= pending.size;
-        // The caller may have dropped its future.
-        let _ = pending.answer.send(ended.outcome);
-    }
-
+impl Application for Driver {
     /// Closes the session once all handles are dropped; requests in flight end within the timeout.
-    fn close_if_abandoned(&mut self, now: Instant) {
+    fn handle_wakeup(&mut self, now: Instant, client: &mut Client) {
         match self.close_by {
             None if self.end.shared.is_abandoned() => {
                 self.close_by = Some(later(now, self.close_timeout));
-                self.driven.client.close();
+                client.close();
             }
-            Some(at) if at <= now => self.driven.client.abort(now, Duration::ZERO),
+            Some(at) if at <= now => client.abort(now, Duration::ZERO),
             _ => {}
         }
     }
-}
 
-/// Events.
-impl Driver {
-    fn handle_event(&mut self, now: Instant, event: client::Event) {
+    fn on_event(&mut self, now: Instant, _client: &mut Client, event: client::Event) {
         let event = match event {
             client::Event::Connect | client::Event::Disconnect => return self.offline(),
-            client::Event::CheckPath { .. } => return,
+            client::Event::CheckPath { .. } | client::Event::Closed(_) => return,
             client::Event::Registered { resumed } => return self.registered(resumed),
             client::Event::Ended(ended) => return self.answer(ended),
-            client::Event::Closed(why) => return self.end.closed = Some(why),
             client::Event::SessionLost => Event::SessionLost,
             client::Event::Draining { again_at } => {
                 Event::Draining { wait: again_at.saturating_duration_since(now) }
@@ -280,6 +169,64 @@ impl Driver {
         }
     }
 
+    fn ask(&mut self, _now: Instant, client: &mut Client) -> bool {
+        let queued = self.end.shared.take(self.pending, self.max_pending);
+        let is_any = queued.is_some();
+        queued.into_iter().for_each(|queued| self.take(client, queued));
+        is_any
+    }
+
+    fn flush(&mut self, client: &Client) {
+        if self.is_nameless && client.is_ready() {
+            self.registered(false);
+        }
+        self.end.shared.count(client.stats());
+    }
+
+    /// Input beyond the event limit stays with the server. Before there is a session, nothing but an answer is
+    /// expected, so reading is not limited.
+    fn free(&self, client: &Client) -> usize {
+        if client.is_ready() { self.end.shared.free() } else { usize::MAX }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.close_by
+    }
+
+    fn changed(&mut self) -> impl Future<Output = ()> {
+        self.end.shared.changed()
+    }
+}
+
+/// Requests.
+impl Driver {
+    fn take(&mut self, client: &mut Client, queued: QueuedRequest) {
+        let size = queued.size();
+        match queued {
+            QueuedRequest::Request(what, answer) => {
+                let ticket = request(client, what);
+                self.pending += size;
+                self.requests.insert(ticket, InFlight { size, answer });
+            }
+            QueuedRequest::Close(answer) => {
+                if self.end.closes.is_empty() {
+                    client.close();
+                }
+                self.end.closes.push(answer);
+            }
+        }
+    }
+
+    fn answer(&mut self, ended: Ended) {
+        let Some(pending) = self.requests.remove(&ended.ticket) else { return };
+        self.pending -= pending.size;
+        // The caller may have dropped its future.
+        let _ = pending.answer.send(ended.outcome);
+    }
+}
+
+/// Events.
+impl Driver {
     fn registered(&mut self, resumed: bool) {
         let was_online = std::mem::replace(&mut self.is_online, true);
         match self.started.take() {
@@ -294,6 +241,16 @@ impl Driver {
         if std::mem::take(&mut self.is_online) {
             self.end.shared.push(Event::Offline);
         }
+    }
+}
+
+fn request(client: &mut Client, what: RequestKind) -> Ticket {
+    match what {
+        RequestKind::Send { target, body } => client.send(&target, &body),
+        RequestKind::Join(room) => client.join(&room),
+        RequestKind::Leave(room) => client.leave(&room),
+        RequestKind::List(room) => client.list(room.as_deref()),
+        RequestKind::Ping => client.ping(),
     }
 }
 

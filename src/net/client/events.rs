@@ -25,7 +25,7 @@ pub enum Event {
         /// The body: any bytes, as they were sent.
         body: Vec<u8>,
     },
-    /// The server dropped this many messages at this place, because this client is a slow consumer.
+    /// The server dropped this many messages here in the order of messages, because this client is a slow consumer.
     Gap(u64),
     /// The connection is lost, and the client reconnects by its policy. Requests stay pending. Over UDP this
     /// does not occur.

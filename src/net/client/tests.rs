@@ -59,7 +59,8 @@ fn an_unknown_host_is_reported() {
         let url = format!("{scheme}://{}", "x".repeat(64));
         let error = rt::block_on(Client::builder(&url).name("ada").policy(policy).connect()).unwrap_err();
         match (scheme, &error) {
-            ("udp", ConnectError::NoWay { .. }) | (_, ConnectError::GaveUp { source: Some(_), .. }) => {}
+            ("udp", ConnectError::Unreachable { .. }) | (_, ConnectError::GaveUp { source: Some(_), .. }) => {
+            }
             _ => panic!("{error}"),
         }
     }

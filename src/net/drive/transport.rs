@@ -5,14 +5,12 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::future::pending;
 
 use crate::client::Client;
-use crate::net::rt;
+use crate::net::{ServerAddr, rt};
 
 mod datagrams;
 mod stream;
@@ -37,40 +35,24 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_DATAGRAM.next_power_of_two()]);
 }
 
-/// A name or an address, and a port.
-type Host = (String, u16);
-
-/// The address of a stream server.
-#[derive(Clone, Debug)]
-pub(in crate::net) enum StreamAddr {
-    /// TCP: a name or an address, and a port.
-    Tcp(Host),
-    /// A UNIX socket.
-    Unix(PathBuf),
-}
-
 /// The transport of a client.
 #[derive(Debug)]
-pub(in crate::net) enum ClientTransport {
+pub(super) enum ClientTransport {
     Datagrams(Datagrams),
     Stream(Stream),
 }
 
 impl ClientTransport {
-    /// Creates a UDP transport to the first address of `host`. It moves to the next address when one refuses,
-    /// or does not answer within its share of `time`, the timeout of a request.
-    pub(in crate::net) async fn datagrams(host: Host, time: Duration) -> io::Result<Self> {
-        Ok(Self::Datagrams(Datagrams::new(resolve(&host).await?, time)?))
-    }
-
-    /// How many reads yield at most `free` bytes of kept messages; at least one if anything is free.
-    pub(in crate::net) fn reads_within(free: usize) -> usize {
-        if free == 0 { 0 } else { (free / KEPT_CHUNK).clamp(1, READS) }
-    }
-
-    /// Creates a stream transport, without a connection.
-    pub(in crate::net) fn stream(addr: StreamAddr) -> Self {
-        Self::Stream(Stream::new(addr))
+    /// Creates the transport to `server`: a stream without a connection, or a UDP socket for the first address of the
+    /// host. That moves to the next address when one refuses, or does not answer within its share of `time`, the
+    /// timeout of a request.
+    pub(super) async fn to(server: &ServerAddr, time: Duration) -> io::Result<Self> {
+        Ok(match server {
+            ServerAddr::Stream(target) => Self::Stream(Stream::new(target.clone())),
+            ServerAddr::Datagrams { host, port } => {
+                Self::Datagrams(Datagrams::new(rt::resolve(host, *port).await?, time)?)
+            }
+        })
     }
 
     /// Begins to connect, dropping the present connection.
@@ -119,9 +101,9 @@ impl ClientTransport {
         }
     }
 
-    /// Reads input, in at most `reads` reads, and writes queued output, without waiting.
-    pub(super) fn step(&mut self, now: Instant, client: &mut Client, reads: usize) {
-        let reads = reads.min(READS);
+    /// Reads input, and writes queued output, without waiting. Kept messages exceed `free` bytes by one read at most.
+    pub(super) fn step(&mut self, now: Instant, client: &mut Client, free: usize) {
+        let reads = if free == 0 { 0 } else { (free / KEPT_CHUNK).clamp(1, READS) };
         BUFFER.with_borrow_mut(|buffer| match self {
             Self::Datagrams(datagrams) => {
                 datagrams.receive(now, client, reads * DATAGRAMS, buffer);
@@ -167,8 +149,4 @@ impl ClientTransport {
 
 fn missing_address() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the name has no address")
-}
-
-async fn resolve(host: &Host) -> io::Result<Vec<SocketAddr>> {
-    rt::resolve(&host.0, host.1).await
 }

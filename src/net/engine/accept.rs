@@ -7,19 +7,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Waker;
 
 use super::connection::{Socket, prepare};
 use crate::door::Framing;
-use crate::log_limiter::LogLimiter;
+use crate::net::accept::{AcceptPause, is_of_one_connection};
 use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
 use crate::service::{DoorId, Origin, Remote};
-
-/// The first and the longest pause when no descriptor is free.
-pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// How many connections are accepted in one turn.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
@@ -71,38 +68,6 @@ impl StreamDoor {
     }
 }
 
-/// How long to wait when no descriptor is free.
-#[derive(Debug)]
-pub(super) struct Pause {
-    next: Duration,
-    warnings: LogLimiter,
-}
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self { next: PAUSES.0, warnings: LogLimiter::default() }
-    }
-}
-
-impl Pause {
-    /// Ends the pause: a connection was accepted.
-    pub(super) const fn over(&mut self) {
-        self.next = PAUSES.0;
-    }
-
-    /// Begins or prolongs the pause. Returns when it ends, unless a connection closes before.
-    pub(super) fn begin(&mut self, now: Instant, error: &io::Error) -> Instant {
-        if let Some(times) = self.warnings.count(now) {
-            log::warn!(
-                "cannot accept connections ({times} attempts): {error}; if it lasts, raise the limit (ulimit -n)"
-            );
-        }
-        let pause = self.next;
-        self.next = (pause * 2).min(PAUSES.1);
-        now + pause
-    }
-}
-
 /// Wakes an acceptor that waits for a free descriptor.
 #[derive(Debug)]
 pub(super) struct FdSlots {
@@ -138,12 +103,12 @@ pub(super) struct Acceptor {
     is_busy: bool,
     /// No descriptor was free: when to try again, unless a connection closes before.
     wait_until: Option<Instant>,
-    pause: Pause,
+    pause: AcceptPause,
 }
 
 impl Acceptor {
     pub(super) fn new(slots: Arc<FdSlots>) -> Self {
-        Self { slots, is_busy: false, wait_until: None, pause: Pause::default() }
+        Self { slots, is_busy: false, wait_until: None, pause: AcceptPause::default() }
     }
 
     /// An event: a connection may be waiting.
@@ -197,24 +162,4 @@ impl Acceptor {
         }
         self.is_busy = true;
     }
-}
-
-/// Whether an error concerns one connection, not the listener.
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
-        PermissionDenied, TimedOut,
-    };
-    // EPERM means that a firewall refused this connection, accept(2).
-    matches!(
-        error.kind(),
-        ConnectionAborted
-            | ConnectionReset
-            | HostUnreachable
-            | Interrupted
-            | NetworkDown
-            | NetworkUnreachable
-            | PermissionDenied
-            | TimedOut
-    )
 }

@@ -10,22 +10,17 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use socket2::TcpKeepalive;
 
 use crate::door::Framing;
+use crate::net::tcp::{self, Keepalive};
 use crate::output::Output;
 use crate::service::ConnId;
 
 /// Most slices per write call.
 const SLICES: usize = 64;
-
-/// TCP keepalive: idle time before the first probe, interval of the probes, and their number. While output is
-/// unacknowledged, `dead_peers` decides instead.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// Most unsent bytes that the system buffers for a TCP connection (TCP_NOTSENT_LOWAT), so that slow readers
 /// cannot fill its memory. Bytes sent and not acknowledged come on top, as bulk throughput needs. A UNIX
@@ -211,12 +206,10 @@ impl<P: Port> Write<P> {
     }
 }
 
-/// Sets the options of a TCP connection: no delay, keepalive, and the bound on unsent bytes.
+/// Sets the options of a TCP connection: no delay, keepalive, and the bound on unsent bytes. Keepalive ends idle
+/// connections only: while output is unacknowledged, `dead_peers` decides.
 pub(in crate::net) fn prepare(socket: &Socket, framing: Framing) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    let (idle, interval, probes) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-    socket.set_tcp_keepalive(&keepalive)?;
+    tcp::set_options(socket, Keepalive::SERVER)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(unsent(framing))?;
     Ok(())

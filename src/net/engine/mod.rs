@@ -82,7 +82,6 @@ mod tasks;
 mod threads;
 
 use self::accept::StreamDoor;
-pub(crate) use self::accept::{PAUSES, is_of_one_connection};
 #[cfg(test)]
 pub(super) use self::connection::{Connection, Port, Progress, Socket, prepare};
 use self::engine_core::{Backend, End, EngineCore};
@@ -208,7 +207,7 @@ impl<S: Service + 'static> Engine<S> {
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
         let doors = doors.into();
-        let places = doors.places().cloned().collect();
+        let places = doors.addrs().cloned().collect();
         let sockets = Sockets::new(doors)?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {

@@ -14,14 +14,14 @@ use event_listener::Event;
 use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
-use super::accept::{ACCEPTED_AT_ONCE, Pause, StreamDoor, is_of_one_connection};
+use super::accept::{ACCEPTED_AT_ONCE, StreamDoor};
 use super::connection::{Connection, Mode, Port, Progress, Socket, Write, Written};
 use super::engine_core::{Backend, EngineCore, Input, WorkerGuard, exceeds_discard_limit};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
-use crate::log_limiter::LogLimiter;
+use crate::net::accept::{AcceptPause, is_of_one_connection};
 use crate::net::rt::{self, Guard, Task};
-use crate::net::udp::{DatagramDoor, PAUSE, SEND_TIMEOUT};
+use crate::net::udp::{DatagramDoor, ReceivePause, SEND_TIMEOUT};
 use crate::service::{Arrival, DoorId, Service, Transmit};
 
 /// Most bytes per read.
@@ -267,7 +267,7 @@ async fn run_timer<S: Service + 'static>(core: Tasked<S>) {
 ///
 /// Without a free descriptor, waits until a connection closes, or for a pause, whichever is shorter.
 async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) {
-    let (mut pause, mut accepted, mut freed) = (Pause::default(), 0_usize, None);
+    let (mut pause, mut accepted, mut freed) = (AcceptPause::default(), 0_usize, None);
     loop {
         match door
             .read_with(StreamDoor::accept)
@@ -369,22 +369,13 @@ fn read_some<S: Service + 'static>(
 
 /// Receives from one UDP socket for as long as the engine runs.
 async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
-    let mut warnings = LogLimiter::default();
+    let mut pause = ReceivePause::default();
     loop {
         let mut pending = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {
             while core.collect(&mut pending, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
         drive(&core, pending);
-        match received {
-            Ok(true) => rt::yield_now().await,
-            Ok(false) => drop(door.readable().await),
-            Err(error) => {
-                if let Some(times) = warnings.count(rt::now()) {
-                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
-                }
-                rt::sleep(PAUSE).await;
-            }
-        }
+        pause.wait(&door, received).await;
     }
 }

@@ -20,7 +20,7 @@ use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
 use crate::log_limiter::LogLimiter;
-use crate::net::udp::{DatagramDoor, PAUSE};
+use crate::net::udp::{DatagramDoor, PAUSE, ReceivePause};
 use crate::net::{open_files, rt};
 use crate::service::{Arrival, DoorId, Service};
 
@@ -270,7 +270,7 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 
 /// Receives from one UDP socket for as long as the engine runs.
 fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
-    let (mut events, mut warnings) = (Events::with_capacity(1), LogLimiter::default());
+    let (mut events, mut pause) = (Events::with_capacity(1), ReceivePause::default());
     while !core.end.is_over() {
         let mut pending = PendingIo::default();
         let received = core.receive(id, |core, datagrams| {
@@ -285,9 +285,7 @@ fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll)
                 }
             }
             Err(error) => {
-                if let Some(times) = warnings.count(rt::now()) {
-                    log::warn!("cannot receive datagrams ({times} attempts): {error}");
-                }
+                pause.warn(&error);
                 thread::sleep(PAUSE);
             }
         }

@@ -29,7 +29,7 @@ pub struct Doors {
 struct DoorSocket {
     /// The ordinal of its URL.
     url: usize,
-    place: ListenAddr,
+    addr: ListenAddr,
     door: Door,
     socket: Listening,
     /// It is at the IPv4 wildcard address only because the IPv6 one was asked for.
@@ -39,7 +39,7 @@ struct DoorSocket {
 impl DoorSocket {
     /// Its address, unless it is a UNIX socket.
     fn endpoint(&self) -> Option<Endpoint> {
-        let Address::Ip(addr) = self.place.address else { return None };
+        let Address::Ip(addr) = self.addr.address else { return None };
         let scheme = match self.socket {
             Listening::Streams(..) => Scheme::Tcp,
             Listening::Datagrams(_) => Scheme::Udp,
@@ -74,12 +74,12 @@ impl Doors {
                 self.add_inet(url, (host, *port), &[Scheme::Udp], (false, *only_v6))?;
             }
             At::Unix { path, permissions } => {
-                let place = ListenAddr { scheme, address: Address::File(path.clone()) };
+                let addr = ListenAddr { scheme, address: Address::File(path.clone()) };
                 let (socket, file) = unix::listen(path, *permissions)
-                    .map_err(|source| ListenError::File { place: place.clone(), source })?;
+                    .map_err(|source| ListenError::File { addr: addr.clone(), source })?;
                 let socket = Listening::Streams(socket, Some(file), url.door.speaks.framing());
                 let (url, door) = (self.urls, url.door.clone());
-                self.sockets.push(DoorSocket { url, place, door, socket, is_implied: false });
+                self.sockets.push(DoorSocket { url, addr, door, socket, is_implied: false });
             }
         }
         Ok(())
@@ -130,33 +130,33 @@ impl Doors {
                 }
                 datagrams @ Listening::Datagrams(_) => datagrams,
             };
-            let place = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
+            let addr = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
             if let (Listening::Streams(socket, ..), Speaks::Lines(_)) = (&socket, &door.speaks) {
                 // Connections inherit it. A smaller buffer than asked for does no harm.
                 let _ = socket.set_recv_buffer_size(LINE_RECV_BUFFER);
             }
             let is_implied = has_any_v6 && any(&endpoint) && endpoint.addr.is_ipv4();
-            self.sockets.push(DoorSocket { url: self.urls, place, door, socket, is_implied });
+            self.sockets.push(DoorSocket { url: self.urls, addr, door, socket, is_implied });
         }
     }
 
     /// The addresses.
-    pub fn places(&self) -> impl Iterator<Item = &ListenAddr> {
-        self.sockets.iter().map(|socket| &socket.place)
+    pub fn addrs(&self) -> impl Iterator<Item = &ListenAddr> {
+        self.sockets.iter().map(|socket| &socket.addr)
     }
 
     /// The addresses, grouped by URL: several addresses of one URL are one listener. The short form counts as
     /// one URL per scheme.
-    pub fn places_by_url(&self) -> Vec<Vec<&ListenAddr>> {
+    pub fn addrs_by_url(&self) -> Vec<Vec<&ListenAddr>> {
         let mut found: Vec<((usize, &str), Vec<&ListenAddr>)> = Vec::new();
         for socket in &self.sockets {
-            let key = (socket.url, socket.place.scheme);
+            let key = (socket.url, socket.addr.scheme);
             match found.iter_mut().find(|(other, _)| *other == key) {
-                Some((_, places)) => places.push(&socket.place),
-                None => found.push((key, vec![&socket.place])),
+                Some((_, addrs)) => addrs.push(&socket.addr),
+                None => found.push((key, vec![&socket.addr])),
             }
         }
-        found.into_iter().map(|(_, places)| places).collect()
+        found.into_iter().map(|(_, addrs)| addrs).collect()
     }
 
     /// The settings of each, for the server.

@@ -179,7 +179,7 @@ impl Inet<'_> {
 
     fn failed(&self, kind: Scheme, addr: SocketAddr, source: io::Error) -> ListenError {
         let scheme = self.scheme.unwrap_or_else(|| kind.name());
-        ListenError::Bind { place: ListenAddr { scheme, address: Address::Ip(addr) }, source }
+        ListenError::Bind { addr: ListenAddr { scheme, address: Address::Ip(addr) }, source }
     }
 }
 

@@ -19,7 +19,7 @@
 //! let mut doors = Doors::default();
 //! doors.add(&url)?;
 //! assert!(doors.has_streams());
-//! assert_eq!(doors.places().next().expect("one listener").scheme, "line");
+//! assert_eq!(doors.addrs().next().expect("one listener").scheme, "line");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -57,18 +57,18 @@ pub enum ListenError {
         source: io::Error,
     },
     /// A socket could not be created or bound.
-    #[error("cannot listen on {place}: {}", explain(.source))]
+    #[error("cannot listen on {addr}: {}", explain(.source))]
     Bind {
         /// The requested address.
-        place: ListenAddr,
+        addr: ListenAddr,
         /// The system's error.
         source: io::Error,
     },
     /// A UNIX socket could not be created.
-    #[error("cannot listen on {place}: {source}")]
+    #[error("cannot listen on {addr}: {source}")]
     File {
         /// The requested address.
-        place: ListenAddr,
+        addr: ListenAddr,
         /// Why not.
         source: SocketFileError,
     },

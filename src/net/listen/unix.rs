@@ -165,8 +165,8 @@ fn is_stale(address: &SockAddr) -> io::Result<bool> {
 pub(in crate::net) fn peer(socket: &Socket) -> io::Result<Remote> {
     use nix::sys::socket::{getsockopt, sockopt};
 
-    let who = getsockopt(socket, sockopt::PeerCredentials)?;
-    Ok(Remote::Unix { uid: who.uid(), gid: who.gid() })
+    let peer = getsockopt(socket, sockopt::PeerCredentials)?;
+    Ok(Remote::Unix { uid: peer.uid(), gid: peer.gid() })
 }
 
 /// The peer: its effective user and group when it connected.

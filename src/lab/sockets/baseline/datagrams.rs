@@ -1,6 +1,6 @@
 //! The datagram echo of the baseline: datagrams go back to their sender, in batches where the system supports them.
 //!
-//! It has batches of its own: those of `net` never block, so that each would take a wait for readiness besides.
+//! It has batches of its own: those of `net` never block, and would take a second system call to wait.
 
 use std::io;
 use std::net::UdpSocket;

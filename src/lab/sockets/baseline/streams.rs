@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use crate::lab::baseline::{Pattern, Target, Wiring};
-use crate::net::engine::is_of_one_connection;
+use crate::net::accept::is_of_one_connection;
 
 /// Bound on the bytes of one read.
 const READ: usize = 64 << 10;

@@ -11,7 +11,7 @@ use crate::lab::load::peer::{Client, Heard, Peer, Step};
 /// Time without progress after which a server counts as stuck.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects.
+/// Connects to one address, blocking: the runtime of `net::outgoing` would add its wake-ups to the measured times.
 pub(super) fn connect(addr: SocketAddr) -> Result<TcpStream, LoadError> {
     let connected = TcpStream::connect_timeout(&addr, ANSWER_TIMEOUT).and_then(|stream| {
         stream.set_nodelay(true)?;

@@ -24,7 +24,7 @@ use crate::lab::proxy::totals::Kind;
 use crate::link::{Direction, LinkConfig};
 use crate::log_limiter::LogLimiter;
 use crate::net::batch::{Batch, Binding, COUNT, is_of_a_peer};
-use crate::net::udp::PAUSE;
+use crate::net::udp::ReceivePause;
 use crate::service::Peer;
 
 /// Bound on the datagrams of one direction that are sent before other tasks run.
@@ -291,14 +291,14 @@ async fn serve_listener(proxy: Arc<Datagrams>, listeners: Arc<Listeners>, listen
     else {
         return;
     };
-    let mut complaints = LogLimiter::default();
+    let mut pause = ReceivePause::new(&format!("{}: ", proxy.name));
     loop {
         let more = Batch::with(|batch| {
             let count = batch.receive(socket.get_ref(), binding)?;
             proxy.take_up(&listeners, listener, batch);
             Ok(count == COUNT)
         });
-        wait(&proxy.name, socket, more, &mut complaints).await;
+        pause.wait(socket, more).await;
     }
 }
 
@@ -309,7 +309,7 @@ async fn serve_flow(
     flow: u64,
     socket: Arc<Async<UdpSocket>>,
 ) {
-    let mut complaints = LogLimiter::default();
+    let mut pause = ReceivePause::new(&format!("{}: ", proxy.name));
     loop {
         let Some(open) = listeners.upgrade() else { return };
         let more = Batch::with(|batch| {
@@ -318,21 +318,7 @@ async fn serve_flow(
             Ok(count == COUNT)
         });
         drop(open);
-        wait(&proxy.name, &socket, more, &mut complaints).await;
-    }
-}
-
-/// Waits until the socket is readable; after an error not caused by a datagram, pauses.
-async fn wait(name: &str, socket: &Async<UdpSocket>, more: io::Result<bool>, complaints: &mut LogLimiter) {
-    match more {
-        Ok(true) => rt::yield_now().await,
-        Ok(false) => drop(socket.readable().await),
-        Err(error) => {
-            if let Some(times) = complaints.count(rt::now()) {
-                log::warn!("{name}: cannot receive datagrams ({times} attempts): {error}");
-            }
-            rt::sleep(PAUSE).await;
-        }
+        pause.wait(&socket, more).await;
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_io::Async;
+use futures::StreamExt as _;
 use futures::future::{pending, select, try_join};
 
 use super::lock;
@@ -22,7 +23,7 @@ use crate::lab::proxy::segment_model::SegmentModel;
 use crate::lab::proxy::totals::Kind;
 use crate::link::{Direction, LinkConfig};
 use crate::log_limiter::LogLimiter;
-use crate::net::engine::{PAUSES, is_of_one_connection};
+use crate::net::accept::connections;
 use crate::units::later;
 
 /// Interval at which an idle connection checks whether its peers are alive and whether the link has changed.
@@ -192,26 +193,9 @@ impl Streams {
 
 /// Accepts connections.
 async fn accept(proxy: Arc<Streams>, listener: Async<TcpListener>, upstream: Arc<[SocketAddr]>) {
-    let (shortest, longest) = PAUSES;
-    let (mut pause, mut complaints) = (shortest, LogLimiter::default());
-    loop {
-        match listener.accept().await {
-            Ok((client, addr)) => {
-                pause = shortest;
-                proxy.welcome(client, addr, &upstream);
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                if let Some(times) = complaints.count(rt::now()) {
-                    log::warn!(
-                        "{}: cannot accept connections ({times} attempts): {error}; if it lasts, raise the limit (ulimit -n)",
-                        proxy.name
-                    );
-                }
-                rt::sleep(pause).await;
-                pause = (pause * 2).min(longest);
-            }
-        }
+    let mut accepted = pin!(connections(&format!("{}: ", proxy.name), listener));
+    while let Some((client, addr)) = accepted.next().await {
+        proxy.welcome(client, addr, &upstream);
     }
 }
 

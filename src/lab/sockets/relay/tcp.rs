@@ -6,30 +6,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use async_io::Async;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 
-use super::rt;
-use crate::net::happy_eyeballs;
-
-/// Limit on the time to connect, for all addresses of the upstream together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Keepalive: idle time before the first probe, interval, number of probes.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+use crate::net::tcp::{self, Keepalive};
+use crate::net::{happy_eyeballs, outgoing};
 
 /// Connects to the first address that answers.
 pub(super) async fn connect(upstream: &[SocketAddr]) -> io::Result<Async<TcpStream>> {
-    let connected = rt::before(rt::now() + CONNECT_TIMEOUT, happy_eyeballs::connect(upstream)).await;
-    connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())).map(|(socket, _)| socket)
+    outgoing::in_time(happy_eyeballs::connect(upstream)).await.map(|(socket, _)| socket)
 }
 
 /// Disables Nagle's algorithm, and enables keepalive.
 pub(super) fn prepare(socket: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
-    let (idle, interval, probes) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-    socket.set_tcp_keepalive(&keepalive)
+    tcp::set_options(socket, Keepalive::SERVER)
 }
 
 /// Makes the close of the socket a reset.

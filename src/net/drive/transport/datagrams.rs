@@ -12,13 +12,14 @@ use async_io::Async;
 
 use super::missing_address;
 use crate::client::Client;
+use crate::net::udp;
 
 /// How long after a failed send another socket is tried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Datagrams to one address of the host at a time.
 #[derive(Debug)]
-pub(in crate::net) struct Datagrams {
+pub(in crate::net::drive) struct Datagrams {
     socket: Async<UdpSocket>,
     /// The other addresses of the host.
     others: VecDeque<SocketAddr>,
@@ -119,7 +120,7 @@ impl Datagrams {
         true
     }
 
-    /// Creates a socket connected to another address of the host, and puts this one in its place.
+    /// Creates a socket connected to another address of the host, which this one replaces in the list.
     fn route_to_another(&mut self, server: SocketAddr) -> Option<Async<UdpSocket>> {
         self.others.iter_mut().find_map(|other| {
             let socket = connected_to(*other).ok()?;
@@ -157,15 +158,8 @@ impl Datagrams {
     }
 }
 
-/// Creates a socket that is connected to one address.
 fn connected_to(server: SocketAddr) -> io::Result<Async<UdpSocket>> {
-    let unspecified = match server {
-        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
-        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
-    };
-    let socket = Async::<UdpSocket>::bind(unspecified)?;
-    socket.get_ref().connect(server)?;
-    Ok(socket)
+    Async::new(udp::connected_to(server)?)
 }
 
 /// Whether a send failed because of the local address or its routes; another socket may have better ones.

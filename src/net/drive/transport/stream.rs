@@ -4,27 +4,25 @@
 //! yet, and why there is no connection.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_io::Async;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending};
 use socket2::Socket;
 
-use super::{CHUNK, Host, READS, StreamAddr, resolve};
+use super::{CHUNK, READS};
 use crate::client::Client;
-use crate::net::happy_eyeballs;
+use crate::net::outgoing;
+use crate::net::tcp::{self, Keepalive};
+use crate::service::Target;
 
 /// With this many unsent bytes, the client is not asked for more.
 const UNSENT_ENOUGH: usize = 64 << 10;
-/// TCP keepalive: a vanished server is noticed after about half a minute.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(4), 3);
 
 /// Stream connections to a server.
-pub(in crate::net) struct Stream {
-    addr: StreamAddr,
+pub(in crate::net::drive) struct Stream {
+    server: Target,
     /// How many attempts ran out of time. Each begins with another address of the host, so that all are tried
     /// even if one attempt is too short for all.
     timed_out: usize,
@@ -41,18 +39,18 @@ enum StreamState {
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("Stream").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
 impl Stream {
-    pub(super) const fn new(addr: StreamAddr) -> Self {
-        Self { addr, timed_out: 0, state: StreamState::Down, error: None }
+    pub(super) const fn new(server: Target) -> Self {
+        Self { server, timed_out: 0, state: StreamState::Down, error: None }
     }
 
     /// Begins to connect, dropping the present connection.
     pub(super) fn connect(&mut self) {
-        self.state = StreamState::Connecting(connect(self.addr.clone(), self.timed_out).boxed());
+        self.state = StreamState::Connecting(connect(self.server.clone(), self.timed_out).boxed());
     }
 
     /// Drops the connection, or the attempt to make one.
@@ -181,32 +179,13 @@ impl Stream {
     }
 }
 
-async fn connect(addr: StreamAddr, timed_out: usize) -> io::Result<Async<Socket>> {
-    match addr {
-        StreamAddr::Tcp(host) => connect_tcp(&host, timed_out).await,
-        StreamAddr::Unix(path) => connect_unix(&path).await,
-    }
-}
-
-/// Tries the addresses of `host`, beginning with another one than earlier attempts.
-async fn connect_tcp(host: &Host, before: usize) -> io::Result<Async<Socket>> {
-    let mut addresses = resolve(host).await?;
-    let first = before % addresses.len().max(1);
-    addresses.rotate_left(first);
-    let (socket, _) = happy_eyeballs::connect(&addresses).await?;
-    prepared(socket.into_inner()?.into())
-}
-
-async fn connect_unix(path: &Path) -> io::Result<Async<Socket>> {
-    let socket = Async::<UnixStream>::connect(path).await?;
-    Async::new_nonblocking(socket.into_inner()?.into())
-}
-
-/// Options that only improve a connection, so errors are ignored.
-fn prepared(socket: Socket) -> io::Result<Async<Socket>> {
-    let (idle, interval, probes) = KEEPALIVE;
-    let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
-    if let Err(error) = socket.set_tcp_keepalive(&keepalive).and_then(|()| socket.set_tcp_nodelay(true)) {
+/// Connects, beginning with another address of the host than earlier attempts.
+async fn connect(server: Target, timed_out: usize) -> io::Result<Async<Socket>> {
+    let (socket, address) = outgoing::connect(&server, timed_out).await?;
+    // Options that only improve a connection.
+    if address.is_some()
+        && let Err(error) = tcp::set_options(&socket, Keepalive::CLIENT)
+    {
         log::debug!("a socket option was not taken: {error}");
     }
     Async::new_nonblocking(socket)

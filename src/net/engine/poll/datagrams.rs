@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::log_limiter::LogLimiter;
-use crate::net::rt;
-use crate::net::udp::{PAUSE, SEND_TIMEOUT};
+use crate::net::udp::{PAUSE, ReceivePause, SEND_TIMEOUT};
 use crate::service::{DoorId, Transmit};
 
 /// Most datagrams that wait for their sockets. The oldest are dropped beyond that, as waiting for long would
@@ -23,7 +21,7 @@ pub(super) struct Datagrams {
     ready: VecDeque<DoorId>,
     /// Sockets where receiving failed, tried again after a pause.
     failed: Vec<DoorId>,
-    warnings: LogLimiter,
+    pause: ReceivePause,
     pub(super) waiting: Waiting,
 }
 
@@ -45,9 +43,7 @@ impl Datagrams {
 
     /// Receiving failed at a socket.
     pub(super) fn fail(&mut self, id: DoorId, error: &io::Error) {
-        if let Some(times) = self.warnings.count(rt::now()) {
-            log::warn!("cannot receive datagrams ({times} attempts): {error}");
-        }
+        self.pause.warn(error);
         self.failed.push(id);
     }
 
@@ -124,6 +120,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::rt;
     use crate::service::Peer;
 
     fn some(numbers: std::ops::Range<usize>) -> Vec<Transmit> {

@@ -2,7 +2,7 @@
 //! of a run, and its results, are in `datagrams`.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
@@ -11,6 +11,7 @@ use mio::{Interest, Registry, Token};
 use crate::lab::load::peer::{DatagramPeer, Join};
 use crate::lab::sockets::load::LoadError;
 use crate::lab::sockets::load::sockets::refused;
+use crate::net::udp::connected_to;
 
 /// A session that the server keeps.
 #[derive(Debug)]
@@ -204,11 +205,7 @@ impl Lane {
 
 /// Opens a socket that sends to an address and receives from it alone.
 pub(super) fn connected(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let own = match addr {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let socket = UdpSocket::bind(own)?;
-    socket.connect(addr)?;
-    Ok(socket)
+    let socket = connected_to(addr)?;
+    socket.set_nonblocking(true)?;
+    Ok(UdpSocket::from_std(socket))
 }

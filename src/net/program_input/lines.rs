@@ -18,7 +18,7 @@ const KEPT: usize = 256;
 
 /// One item of standard input.
 #[derive(Debug)]
-pub enum Line {
+pub(crate) enum Line {
     /// A line, without its LF or CR LF.
     Text(Vec<u8>),
     /// A line that is too long to send, and was not kept.
