@@ -30,6 +30,8 @@ pub(super) struct Notes {
     pub(super) codes: BTreeMap<String, i32>,
     /// The sections that may need several runs, because a busy machine can change what they print, and how many.
     pub(super) attempts: BTreeMap<String, usize>,
+    /// The files that the commands write, and where they are stored.
+    pub(super) stored: BTreeMap<String, String>,
 }
 
 impl Notes {

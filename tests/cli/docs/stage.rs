@@ -10,7 +10,9 @@ use super::page::{Block, Step};
 use super::terminal::{Terminal, waited};
 
 /// The longest run of a command, and the longest wait for output of a program that goes on running.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+/// The exit codes of programs that SIGTERM ends.
+const TERMINATED: [i32; 4] = [0, 130, 137, 143];
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/docs/bin");
 
 /// Where the sections of a page run.
@@ -71,6 +73,20 @@ impl Stage {
         Self { notes: notes.clone(), folder, ports, env, opened: 0, limit: limit.unwrap_or(LIMIT) }
     }
 
+    /// Compares the files that the commands wrote with those that are stored. Returns the names of the others.
+    pub(super) fn other_files(&self, is_update: bool) -> Vec<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let is_other = |(written, stored): &(&String, &String)| {
+            let (written, stored) = (self.folder.join(written), root.join(stored));
+            let is_other = std::fs::read(&written).unwrap_or_default() != std::fs::read(&stored).unwrap();
+            if is_other && is_update {
+                std::fs::copy(&written, &stored).unwrap();
+            }
+            is_other
+        };
+        self.notes.stored.iter().filter(is_other).map(|(_, stored)| stored.clone()).collect()
+    }
+
     fn to_own_ports(&self, text: &str) -> String {
         with_numbers(text, self.ports.iter().map(|(shown, own)| (shown.as_str(), own.as_str())))
     }
@@ -81,15 +97,14 @@ impl Stage {
     }
 
     /// Runs the blocks of a section. Returns what they print where that is not what the page shows.
-    pub(super) fn play<'a>(&mut self, blocks: impl Iterator<Item = (usize, &'a Block)>) -> Vec<Wrong> {
+    pub(super) fn play<'a>(&mut self, blocks: impl Iterator<Item = (usize, &'a Block)> + Clone) -> Vec<Wrong> {
         let (mut open, mut wrong) = (Vec::new(), Vec::new());
-        for (index, block) in blocks {
+        for (_, block) in blocks.clone() {
             if let Some(file) = block.file() {
                 std::fs::write(self.folder.join(file), self.to_own_ports(&block.text)).unwrap();
             }
-            if !block.is_run() {
-                continue;
-            }
+        }
+        for (index, block) in blocks.filter(|(_, block)| block.is_run()) {
             let mut play = self.begin(index, block);
             if block.has_mark("runs-on") {
                 open.push(play);
@@ -121,8 +136,10 @@ impl Stage {
             }
             self.step(&mut play);
         }
-        if runs_on {
-            // Its first output says that the program is ready.
+        if runs_on && play.block.language == "sh" {
+            waited(self.limit, || play.terminal.has_output());
+        } else if runs_on && !play.steps.iter().any(|step| matches!(step, Step::Typed(_))) {
+            // The first output of a program that runs on says that it is ready.
             let ready = (last.unwrap_or_default() + 2).min(play.done);
             self.wait_for(&play, ready);
         }
@@ -152,8 +169,6 @@ impl Stage {
     /// Waits until what these first steps show is on the screen.
     fn wait_for(&self, play: &Play<'_>, steps: usize) {
         if play.block.language == "sh" {
-            // The first output of a program that runs on says that it is ready.
-            waited(self.limit, || !play.block.has_mark("runs-on") || play.terminal.has_output());
             return;
         }
         let shown = self.notes.normal(&text_of(&play.steps[..steps]));
@@ -175,11 +190,14 @@ impl Stage {
             play.terminal.end_of_input();
             waited(self.limit, || play.terminal.is_done());
         }
-        let (index, screen, codes) = (play.index, self.screen(&play.terminal), play.terminal.codes());
+        let (index, screen) = (play.index, self.screen(&play.terminal));
         play.terminal.close();
-        let mut expected: Vec<_> = play.commands.iter().map(|command| self.notes.code(command)).collect();
-        if runs_on {
-            expected.truncate(codes.len().max(expected.len() - 1));
+        let mut codes = play.terminal.codes();
+        let expected: Vec<_> = play.commands.iter().map(|command| self.notes.code(command)).collect();
+        if runs_on && codes.last().is_none_or(|code| TERMINATED.contains(code)) {
+            // It ended with its terminal.
+            codes.truncate(expected.len() - 1);
+            codes.extend(expected.last());
         }
         let is_shown =
             play.block.language == "sh" || self.notes.normal(&screen) == self.notes.normal(&play.block.text);
