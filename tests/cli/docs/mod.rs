@@ -23,7 +23,7 @@ use page::{Block, Step, blocks, with_texts};
 use stage::{Stage, Wrong};
 
 /// Programs that are not ours and not in every system.
-const TOOLS: [&str; 4] = ["nc", "curl", "python3", "jq"];
+const TOOLS: [&str; 3] = ["nc", "curl", "python3"];
 /// The languages of blocks that are no commands.
 const OTHERS: [&str; 6] = ["rust", "toml", "python", "json", "ini", "text"];
 
@@ -44,7 +44,8 @@ fn assert_marks(page: &str, text: &str, notes: &Notes, blocks: &[Block]) {
         let is_known = block.is_commands() || OTHERS.contains(&&*block.language);
         assert!(is_known, "{page}: what is the block `{}`?", block.first_line());
     }
-    let mut marked: Vec<_> = blocks.iter().filter(|block| block.has_mark("no-run")).map(Block::first_line).collect();
+    let mut marked: Vec<_> =
+        blocks.iter().filter(|block| block.has_mark("no-run")).map(Block::first_line).collect();
     marked.sort_unstable();
     let noted: Vec<_> = notes.no_run.keys().map(String::as_str).collect();
     assert_eq!(marked, noted, "{page}: blocks marked `no-run`, and those in tests/data/docs.toml");
@@ -101,7 +102,11 @@ fn assert_runs(page: &str) {
         let Block { section, text, .. } = &blocks[wrong.index];
         let codes = wrong.codes.as_ref();
         let codes = codes.map(|(real, expected)| format!("(exit codes {real:?}, not {expected:?})\n"));
-        format!("--- `{section}` shows\n{text}--- and prints\n{}\n{}", wrong.screen, codes.unwrap_or_default())
+        format!(
+            "--- `{section}` shows\n{text}--- and prints\n{}\n{}",
+            wrong.screen,
+            codes.unwrap_or_default()
+        )
     };
     let shown: Vec<String> = wrong.iter().map(shown).collect();
     assert!(shown.is_empty(), "{page}:\n{}", shown.join("\n"));

@@ -52,7 +52,8 @@ impl Notes {
     /// has a thread of its own, so its lines have no order beside the others.
     pub(super) fn normal(&self, text: &str) -> Normal {
         let lines = text.lines().map(|line| {
-            let line = self.varies.iter().fold(filled(line, LOGGED), |line, template| filled(&line, template));
+            let line =
+                self.varies.iter().fold(filled(line, LOGGED), |line, template| filled(&line, template));
             line.trim_end().to_owned()
         });
         let mut normal = Normal::default();

@@ -97,7 +97,10 @@ impl Stage {
     }
 
     /// Runs the blocks of a section. Returns what they print where that is not what the page shows.
-    pub(super) fn play<'a>(&mut self, blocks: impl Iterator<Item = (usize, &'a Block)> + Clone) -> Vec<Wrong> {
+    pub(super) fn play<'a>(
+        &mut self,
+        blocks: impl Iterator<Item = (usize, &'a Block)> + Clone,
+    ) -> Vec<Wrong> {
         let (mut open, mut wrong) = (Vec::new(), Vec::new());
         for (_, block) in blocks.clone() {
             if let Some(file) = block.file() {
