@@ -117,3 +117,25 @@ pub(super) fn with_texts(page: &str, texts: &[(usize, String)]) -> String {
     }
     written
 }
+
+#[test]
+fn blocks_and_their_steps_are_read_and_texts_replaced() {
+    let page =
+        "# A\n\n```console runs-on\n$ a 'b\nc' \\\nd\nout\n> in\n^C\n```\n\n## B\n\n```toml file=x\n```\n";
+    let read = blocks(page);
+    let heads: Vec<_> =
+        read.iter().map(|block| (&*block.section, &*block.language, block.is_run())).collect();
+    assert_eq!(heads, [("A", "console", true), ("B", "toml", false)]);
+    assert!(read[0].has_mark("runs-on") && read[1].file() == Some("x"));
+    let steps = [
+        Step::Command("a 'b\nc' \\\nd".to_owned()),
+        Step::Shown("out".to_owned()),
+        Step::Typed("in".to_owned()),
+        Step::Interrupt,
+    ];
+    assert_eq!(read[0].steps(), steps);
+    assert_eq!(with_texts(page, &[]), page);
+    let other = with_texts(page, &[(0, "$ e\n".to_owned())]);
+    assert_eq!(blocks(&other)[0].text, "$ e\n");
+    assert_eq!(blocks(&other)[1].section, "B");
+}
