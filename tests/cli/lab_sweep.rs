@@ -358,8 +358,8 @@ fn the_floor_of_the_rto_policy_can_be_lowered() {
     }
 }
 
-/// Stored rows of sweeps in virtual time, and which of them are computed again in every run of the tests: those with this
-/// loss, or all. What changes one row of a policy changes all of it.
+/// Stored rows of sweeps in virtual time, and those that are computed again by themselves: with this loss, or all.
+/// `docs/` computes all of what a page stores.
 const STORED: [(&str, Option<&str>); 3] = [
     ("docs/loss/five-sends.csv", Some("0.05")),
     ("docs/loss/policies.csv", Some("0.1")),
@@ -391,69 +391,4 @@ fn assert_stored(file: &str, loss: Option<&str>) {
 #[test]
 fn stored_rows_are_what_their_commands_give() {
     STORED.iter().for_each(|(file, loss)| assert_stored(file, *loss));
-}
-
-#[test]
-#[ignore = "1,700,000 requests: half a minute in a debug build"]
-fn every_stored_row_is_what_its_command_gives() {
-    STORED.iter().for_each(|(file, _)| assert_stored(file, None));
-}
-
-/// The commands of the lab in a page that print what stands below them, with that.
-fn transcripts(page: &str) -> Vec<(Vec<String>, String)> {
-    let text = std::fs::read_to_string(page).unwrap();
-    let mut found = Vec::new();
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        let command = line
-            .strip_prefix("$ ")
-            .and_then(|line| line.strip_prefix("lab ").or_else(|| line.strip_prefix("cargo lab ")));
-        let Some(command) = command else { continue };
-        let mut printed = String::new();
-        while let Some(line) = lines.next_if(|line| !line.starts_with("```") && !line.starts_with("$ ")) {
-            printed.push_str(line);
-            printed.push('\n');
-        }
-        found.push((shlex::split(command).unwrap(), printed));
-    }
-    found
-}
-
-/// Runs the sweeps in virtual time that a page shows, and compares what they print; returns how many.
-fn assert_transcripts(page: &str) -> usize {
-    let folder = folder(&format!("pages-{}", page.replace('/', "-")));
-    let is_shown = |(words, printed): &(Vec<String>, String)| {
-        words[0] == "sweep" && !words.iter().any(|word| word == "--real") && !printed.is_empty()
-    };
-    let shown: Vec<_> = transcripts(page).into_iter().filter(is_shown).collect();
-    for (mut words, printed) in shown.clone() {
-        if let Some(at) = words.iter().position(|word| word == "--out") {
-            words[at + 1] = folder.join("rows.csv").to_str().unwrap().to_owned();
-        }
-        let ended = sweep(&words[1..].iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(ended.code, 0, "{}", ended.err);
-        assert_eq!(format!("{}{}", ended.err, ended.out), printed, "{page}: {words:?}");
-    }
-    shown.len()
-}
-
-#[test]
-fn the_table_in_the_readme_is_what_its_command_prints() {
-    assert_eq!(assert_transcripts("README.md"), 1);
-}
-
-#[test]
-#[ignore = "1,100,000 requests: a quarter of a minute in a debug build"]
-fn the_table_in_the_docs_is_what_its_command_prints() {
-    assert_eq!(assert_transcripts("docs/loss.md"), 1);
-}
-
-#[test]
-fn the_plan_in_the_docs_is_one() {
-    let docs = std::fs::read_to_string("docs/loss.md").unwrap();
-    let (_, after) = docs.split_once("```toml\n").unwrap();
-    let plan = folder("docs-plan").join("plan.toml");
-    std::fs::write(&plan, after.split_once("```").unwrap().0).unwrap();
-    let ended = sweep(&[plan.to_str().unwrap(), "--trials", "10", "--json"]);
-    assert_eq!((ended.code, ended.out.lines().count()), (0, 22), "{}", ended.err);
 }

@@ -4,6 +4,7 @@
 
 mod client;
 mod client_trouble;
+mod docs;
 mod lab_baseline;
 mod lab_compare;
 mod lab_ladder;

@@ -119,6 +119,11 @@ impl Program {
         text(&self.err)
     }
 
+    /// Whether nothing can write to its output any more.
+    pub(crate) fn has_closed_output(&self) -> bool {
+        Arc::strong_count(&self.open) == 1
+    }
+
     /// Waits for its end; standard input stays as it is.
     pub(crate) fn wait(self) -> Ended {
         self.wait_within(PATIENCE)
@@ -131,7 +136,7 @@ impl Program {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        within(PATIENCE, "its output ends", || Arc::strong_count(&self.open) == 1);
+        within(PATIENCE, "its output ends", || self.has_closed_output());
         let code = status.and_then(|status| status.code()).expect("the program was killed");
         Ended { code, out: self.out(), err: self.err() }
     }
