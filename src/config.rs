@@ -16,7 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::door::Door;
-use crate::hub::HubConfig;
+pub use crate::hub_config::{HubConfig, SlowPolicy};
 use crate::link::LinkConfig;
 use crate::reliable::Backoff;
 use crate::rules::Rules;

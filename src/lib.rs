@@ -168,18 +168,23 @@ mod allocator;
 pub mod cli;
 pub mod client;
 pub mod config;
+#[doc(hidden)]
 pub mod conn_map;
 pub mod door;
 pub mod error;
 pub mod escape;
 #[cfg(feature = "programs")]
+#[doc(hidden)]
 pub mod exit;
 mod handle_index;
 pub mod host;
 #[cfg(feature = "programs")]
 mod host_port;
+#[doc(hidden)]
 pub mod hub;
+mod hub_config;
 #[cfg(feature = "lab")]
+#[doc(hidden)]
 pub mod lab;
 mod lazy_box;
 pub mod link;
@@ -187,6 +192,7 @@ mod log_limiter;
 pub mod names;
 #[cfg(feature = "net")]
 pub mod net;
+#[doc(hidden)]
 pub mod output;
 mod parted_map;
 mod parts;
@@ -199,8 +205,10 @@ mod segmented_vec;
 pub mod server;
 pub mod service;
 pub mod sim;
+#[doc(hidden)]
 pub mod timers;
 pub mod units;
+#[doc(hidden)]
 pub mod wire;
 #[cfg(test)]
 mod work_probe;

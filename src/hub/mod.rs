@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 
 use crate::error::Refusal;
 use crate::handle_index::CachedHashIndex;
-use crate::reliable::PushTimeouts;
 use crate::service::Origin;
 use crate::wire::Token;
 
@@ -33,6 +32,7 @@ mod slot_set;
 mod slow_consumer;
 pub mod work;
 
+pub use crate::hub_config::{HubConfig, Sabotage, SlowPolicy};
 use crate::names::{ClashKeys, FoldKey, Name, NameError};
 use crate::rates::Rate;
 use arena::Arena;
@@ -43,70 +43,10 @@ use name_cache::NameCache;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow_consumer::SlowConsumers;
-pub use slow_consumer::SlowPolicy;
 use work::{WorkMeter, cost};
 
 /// The most rooms that a session may be in.
 pub const MAX_ROOMS: usize = 64;
-
-/// The limits of a hub.
-#[derive(Clone, Debug)]
-pub struct HubConfig {
-    /// The most bytes queued, given to a connection and not written, or sent and not acknowledged, for one session. An
-    /// empty queue takes any one message.
-    pub max_pending: usize,
-    /// The most messages in those states; at least 1. Default 65,536.
-    pub max_pending_messages: usize,
-    /// What happens to a message to a room when a member's queue is full. Default [`SlowPolicy::DropNew`].
-    pub slow: SlowPolicy,
-    /// The most bytes that all sessions and connections together make the server keep. Default 1 GiB.
-    ///
-    /// Counted are: queues (each message with [`queue::FRAME_OVERHEAD`]; a body of 4 KiB or more in several queues
-    /// counts once here, but once per queue in `max_pending`), rooms and memberships ([`rooms::ROOM_COST`],
-    /// [`rooms::MEMBER_COST`]), dedup windows beyond their least width, unread answers on streams, and unfinished
-    /// frames and lines.
-    ///
-    /// At the limit a request that needs more is refused (503). A dedup window stays narrow. A connection with unread
-    /// answers is not read. Connections with long unfinished frames are closed: those that have stalled, or whose host
-    /// holds most.
-    ///
-    /// Not counted: the fixed cost of every session and connection, which `max_sessions` and
-    /// [`max_connections`](crate::config::ServerConfig::max_connections) bound.
-    pub max_memory: usize,
-    /// The most sessions at once; further ones are refused (503). Default 1,048,576. Each costs at most 2 KiB beside
-    /// what counts in `max_memory`, and 300 bytes while idle. A session on datagrams needs no connection:
-    /// `ServerConfig::max_per_host` bounds those of one host.
-    pub max_sessions: usize,
-    /// Retransmission of pushes over datagrams.
-    pub push_timeouts: PushTimeouts,
-    /// Parts that are switched off to prove that the tests notice.
-    #[doc(hidden)]
-    pub sabotage: Sabotage,
-}
-
-impl Default for HubConfig {
-    fn default() -> Self {
-        Self {
-            max_pending: 16 << 20,
-            max_pending_messages: 1 << 16,
-            slow: SlowPolicy::default(),
-            max_memory: 1 << 30,
-            max_sessions: 1 << 20,
-            push_timeouts: PushTimeouts::default(),
-            sabotage: Sabotage::default(),
-        }
-    }
-}
-
-/// Parts of the delivery promise that a test of the tests switches off, one at a time.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sabotage {
-    /// The dedup window remembers nothing.
-    pub no_dedup: bool,
-    /// Pushes are sent once only.
-    pub no_push_repeat: bool,
-}
 
 /// The counters of a hub since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

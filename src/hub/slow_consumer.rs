@@ -4,60 +4,14 @@
 //! paused sender has, and how it resumes, is in the server's `backpressure`.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use super::memory::MemoryUse;
 use super::message::Cost;
 use super::queue::{FRAME_OVERHEAD, SendQueue};
 use super::session::SHORT_HEAD;
 use super::work::cost;
-use super::{Form, Hub, Path, Session, SessionKey};
-use crate::escape::escape_short;
+use super::{Form, Hub, Path, Session, SessionKey, SlowPolicy};
 use crate::wire::MAX_HEAD;
-
-/// What happens to a message to a room when a member's queue is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlowPolicy {
-    /// The member does not get it; it becomes part of a gap.
-    #[default]
-    DropNew,
-    /// The oldest queued messages to rooms are dropped into a gap until it fits.
-    DropOld,
-    /// The member's session ends.
-    Disconnect,
-    /// The sender is paused: its connection is not read until there is room. Only under this policy does a slow
-    /// consumer delay others.
-    Block,
-}
-
-impl SlowPolicy {
-    const ALL: [(Self, &str); 4] = [
-        (Self::DropNew, "drop-new"),
-        (Self::DropOld, "drop-old"),
-        (Self::Disconnect, "disconnect"),
-        (Self::Block, "block"),
-    ];
-}
-
-impl fmt::Display for SlowPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(policy, _)| policy == self).map_or("", |(_, name)| name);
-        f.write_str(name)
-    }
-}
-
-impl FromStr for SlowPolicy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|(_, name)| *name == text).map(|(policy, _)| *policy);
-        found.ok_or_else(|| {
-            let shown = escape_short(text.as_bytes(), 40);
-            format!("`{shown}` is not a policy; write drop-new, drop-old, disconnect or block")
-        })
-    }
-}
 
 /// Decisions about slow consumers that are not carried out or logged yet.
 #[derive(Debug, Default)]
@@ -269,18 +223,4 @@ fn most_cost(form: Form, payload_len: usize) -> usize {
         Form::Lines => 4 * payload_len,
     };
     FRAME_OVERHEAD + MAX_HEAD + shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_is_read_as_it_is_written() {
-        for (policy, name) in SlowPolicy::ALL {
-            assert_eq!((policy.to_string(), name.parse()), (name.to_owned(), Ok(policy)));
-        }
-        let error = "drop\x1b".parse::<SlowPolicy>().unwrap_err();
-        assert_eq!(error, r"`drop\x1b` is not a policy; write drop-new, drop-old, disconnect or block");
-    }
 }

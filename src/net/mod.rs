@@ -45,13 +45,12 @@ pub mod client;
 mod client_event;
 mod connect_url;
 pub mod core;
-pub mod engine;
-pub mod listen;
-pub mod signals;
+pub(crate) mod engine;
+pub(crate) mod listen;
+pub(crate) mod signals;
 
 // The programs raise their limit; a library leaves its process alone.
-#[doc(hidden)]
-pub mod open_files;
+pub(crate) mod open_files;
 
 pub(crate) mod accept;
 pub(crate) mod batch;

@@ -8,7 +8,7 @@ const RESERVE: usize = 64;
 /// Raises the limit of open files as far as this process may. Returns the resulting limit; `usize::MAX` is none.
 ///
 /// The soft limit is low for programs that use `select(2)`; ours do not.
-pub fn raise_open_files() -> usize {
+pub(crate) fn raise_open_files() -> usize {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         if soft == hard { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) }
     });
@@ -21,14 +21,14 @@ pub fn raise_open_files() -> usize {
 
 /// How many connections a limit of open files allows. An eighth is kept for everything else, but at most 64 files.
 #[must_use]
-pub fn connections_within(open_files: usize) -> usize {
+pub(crate) fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
 }
 
 /// How many connections are possible with a thread for each. An eighth of the threads is kept for everything
 /// else. `usize::MAX` if no limit is known.
 #[must_use]
-pub fn connections_by_threads() -> usize {
+pub(crate) fn connections_by_threads() -> usize {
     without_part(threads_within(&Limits::of_this_process()), 8)
 }
 

@@ -6,7 +6,7 @@ use crate::wire::Id;
 
 /// How far ahead of the next expected push one is buffered: twice the sender's largest window. A bound, so that a peer
 /// with wrong numbers cannot make a client buffer everything.
-pub const MAX_HELD: u64 = 64;
+pub(super) const MAX_HELD: u64 = 64;
 
 /// The result of receiving a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

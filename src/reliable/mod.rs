@@ -16,17 +16,17 @@
 //! ```
 
 mod attempts;
-pub mod backoff;
-pub mod inbox;
-pub mod names;
+mod backoff;
+mod inbox;
+mod names;
 mod policy_spec;
-pub mod presets;
-pub mod pushes;
-pub mod replies;
+mod presets;
+mod pushes;
+mod replies;
 mod request_queue;
-pub mod requests;
-pub mod retries;
-pub mod rtt;
+mod requests;
+mod retries;
+mod rtt;
 pub mod send_times;
 pub mod theory;
 
@@ -35,7 +35,7 @@ pub use backoff::{Backoff, Growth, Jitter, Schedule, success};
 pub use inbox::{Inbox, Receipt};
 pub use names::PolicyName;
 pub use presets::Preset;
-pub use pushes::{PushTimeouts, Pushes};
+pub use pushes::{MAX_WINDOW, PushTimeouts, Pushes};
 pub use replies::{Replies, Seen, WINDOW};
 pub use request_queue::MAX_SLOWED;
 pub(crate) use request_queue::SlowedFor;

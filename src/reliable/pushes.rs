@@ -13,7 +13,7 @@ use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::Id;
 
 /// The initial window over datagrams, in pushes.
-pub const INITIAL_WINDOW: usize = 4;
+pub(super) const INITIAL_WINDOW: usize = 4;
 /// The largest window over datagrams, in pushes.
 pub const MAX_WINDOW: usize = 32;
 

@@ -15,7 +15,7 @@ use crate::wire::Id;
 pub const WINDOW: u64 = 1_024;
 
 /// The minimum number of ids below the newest that a window holds; their memory is not charged.
-pub const LEAST_WIDTH: u64 = 32;
+pub(super) const LEAST_WIDTH: u64 = 32;
 
 /// Bytes per id: hash and answer.
 const BYTES_PER_ID: usize = size_of::<u32>() + 1;

@@ -33,6 +33,7 @@ const LEVELS: &[&str] = &[
     "rates",
     "rules",
     "door",
+    "hub_config",
     "hub",
     "config",
     "client",

@@ -12,7 +12,7 @@ use sayagain::hub::{HubConfig, MAX_ROOMS, SlowPolicy};
 use sayagain::names::MAX_NAME_CHARS;
 use sayagain::net::ListenUrl;
 use sayagain::rates::Rate;
-use sayagain::reliable::{WINDOW, pushes};
+use sayagain::reliable::{MAX_WINDOW, WINDOW};
 use sayagain::rules::Rules;
 use sayagain::server::HOLD_BOUND;
 use sayagain::service::Remote;
@@ -469,7 +469,7 @@ fn remembered_ids(row: &Row<'_>) {
 }
 
 fn pushes_in_flight(row: &Row<'_>) {
-    assert_eq!((pushes::MAX_WINDOW, row.bound(0)), (row.bound(0), 32));
+    assert_eq!((MAX_WINDOW, row.bound(0)), (row.bound(0), 32));
     let mut harness = harness();
     let token = register(&mut harness, addr(1, 1), "bob", &nonce(1));
     let ada = ada(&mut harness);

@@ -34,12 +34,12 @@ mod doors;
 mod inet;
 mod parameters;
 pub(super) mod unix;
-pub mod url;
+pub(crate) mod url;
 
 pub use doors::Doors;
 pub(super) use doors::Listening;
 pub use inet::{Bound, Listen};
-pub use unix::SocketFileError;
+pub(crate) use unix::SocketFileError;
 pub use url::ListenUrl;
 
 /// Length of the accept queue; the system's limit applies.

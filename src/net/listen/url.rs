@@ -15,13 +15,13 @@ use crate::door::{Door, Framing, Speaks};
 mod parse;
 
 /// The default port of a frame listener.
-pub const FRAME_PORT: u16 = 50_000;
+pub(crate) const FRAME_PORT: u16 = 50_000;
 
 /// The default port of a line listener.
-pub const LINE_PORT: u16 = 50_001;
+pub(crate) const LINE_PORT: u16 = 50_001;
 
 /// The default permissions of a UNIX socket: its owner and group may connect.
-pub const DEFAULT_PERMISSIONS: u32 = 0o660;
+pub(crate) const DEFAULT_PERMISSIONS: u32 = 0o660;
 
 /// One `--listen`: the address of a listener, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, line:
 
 /// The scheme for a transport and a protocol: `tcp`, `udp`, `unix`, `line`, `msg`, `raw`, `line+unix`, ..
 #[must_use]
-pub fn scheme(carrier: Carrier, speaks: &Speaks) -> &'static str {
+pub(crate) fn scheme(carrier: Carrier, speaks: &Speaks) -> &'static str {
     let framing = speaks.framing();
     let found = SCHEMES.iter().find(|(_, of, cut)| *of == carrier && *cut == framing);
     // Datagrams carry frames only.
