@@ -86,7 +86,7 @@ impl Server {
             state.set_partial(partial);
         }
         self.note_scarcity(conn);
-        self.begin_turn();
+        self.begin_quantum();
         self.take_in(now, conn, batch);
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
@@ -199,7 +199,7 @@ impl Server {
     /// Resumes the execution of a connection's input after its pause has ended.
     pub(super) fn resume_input(&mut self, now: Instant, conn: ConnId) {
         self.note_scarcity(conn);
-        self.begin_turn();
+        self.begin_quantum();
         self.work_off(now, conn);
         self.recount_frames(now, conn);
         self.count_answers(conn);
@@ -225,7 +225,7 @@ impl Server {
             None => self.execute_unregistered(now, conn, frame),
         };
         if frame.verb != Verb::Snd {
-            self.count_for_turn(before);
+            self.charge_quantum(before);
         }
         if let Some(answer) = answer {
             self.answer_stream(now, conn, frame, &answer);

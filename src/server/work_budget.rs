@@ -16,10 +16,10 @@ use crate::units::later;
 /// member's share of a large room too small to be worth a write.
 pub const HOLD_BOUND: u64 = 32_768;
 
-/// The most work units of one connection's turn that requests other than SND may cost: about as long as a wakeup, so
-/// that thousands of requests in one read do not delay other connections. Messages are bounded by [`HOLD_BOUND`] alone:
+/// The most work units that requests of one connection other than SND may cost before other connections are served: about
+/// as long as a wakeup, so that thousands of requests in one read do not delay others. Messages are bounded by [`HOLD_BOUND`] alone:
 /// large writes carry them at half the processor time.
-const TURN_BOUND: u64 = 1_024;
+const QUANTUM: u64 = 1_024;
 
 /// The delay of deferred work: just enough to put it behind work that was deferred before.
 const NEXT: Duration = Duration::from_nanos(1);
@@ -31,8 +31,8 @@ pub(super) struct WorkBudget {
     before: u64,
     /// The units of the longest hold so far.
     longest: u64,
-    /// The units that requests other than SND have cost in the turn of the present connection.
-    turn: u64,
+    /// The part of the [`QUANTUM`] that the present connection has used.
+    used_of_quantum: u64,
     /// The driver says where holds begin. Otherwise each call of the service is one.
     has_driver_holds: bool,
 }
@@ -93,19 +93,19 @@ impl Server {
         self.work().add_name(name.as_bytes(), 3);
     }
 
-    /// Begins the turn of a connection: the execution of what it has sent, in this hold.
-    pub(super) fn begin_turn(&mut self) {
-        self.budget.turn = 0;
+    /// Gives a connection, whose input is executed next, a whole quantum.
+    pub(super) fn begin_quantum(&mut self) {
+        self.budget.used_of_quantum = 0;
     }
 
-    /// Counts a request other than SND, which began when the meter stood at `before`, for the connection's turn.
-    pub(super) fn count_for_turn(&mut self, before: u64) {
-        self.budget.turn += self.work().units() - before;
+    /// Charges a request other than SND, which began when the meter stood at `before`, to the connection's quantum.
+    pub(super) fn charge_quantum(&mut self, before: u64) {
+        self.budget.used_of_quantum += self.work().units() - before;
     }
 
-    /// Returns when a connection's next input may be executed, if the budget of this hold or turn is spent.
+    /// Returns when a connection's next input may be executed, if the budget of this hold or its own quantum is spent.
     pub(super) fn budget_returns_at(&self, now: Instant) -> Option<Instant> {
-        let is_spent = self.is_hold_spent() || self.budget.turn >= TURN_BOUND;
+        let is_spent = self.is_hold_spent() || self.budget.used_of_quantum >= QUANTUM;
         is_spent.then(|| later(now, NEXT))
     }
 

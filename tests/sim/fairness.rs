@@ -120,7 +120,7 @@ fn names_are_checked_against_many_rules_in_portions_also_if_taken() {
     let ada = harness.connect_as("REG 0004 ada");
     harness.pass(secs(1));
     let eve = harness.connect();
-    // Each name uses up a turn.
+    // Each name uses up a quantum.
     for (request, answer) in
         [("REG 0004 ada", "ERR 0012 Name taken!"), ("REG 0005 x1yz", "ERR 0023 Name not allowed here!")]
     {
@@ -136,14 +136,14 @@ fn names_are_checked_against_many_rules_in_portions_also_if_taken() {
 }
 
 #[test]
-fn thousands_of_requests_in_one_read_are_executed_in_short_turns_and_delay_no_others() {
+fn thousands_of_requests_in_one_read_are_executed_in_quanta_and_delay_no_others() {
     let mut harness = ServerHarness::open();
     let (eve, ada) = (talker(&mut harness, "eve"), talker(&mut harness, "ada"));
     for request in ["LST 0000", "PNG 0000", "JON 0003 #r", "XYZ 0000"] {
         let sent = 4_000;
         let begun = harness.now;
         harness.put(eve, request.repeat(sent) + "PNG 0004 end");
-        // A turn is 1,024 units, and a request at least two.
+        // A quantum is 1,024 units, and a request costs at least two.
         let answered = harness.heard(eve).matches("ACK").count();
         assert!(answered <= 512, "{request}: {answered} answers at once");
         assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "beside {request}");
