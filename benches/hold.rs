@@ -119,7 +119,7 @@ impl World {
     fn connect(&mut self) -> ConnId {
         self.conns += 1;
         let conn = ConnId::new(self.conns, 0);
-        let origin = Origin { door: 0, from: Remote::Ip(SocketAddr::from(([127, 0, 0, 1], 9))) };
+        let origin = Origin { listener: 0, from: Remote::Ip(SocketAddr::from(([127, 0, 0, 1], 9))) };
         let intake = self.hold("connection", |world| world.server.opened(world.now, conn, origin.into()));
         self.intakes.insert(conn, intake);
         conn

@@ -46,7 +46,7 @@ impl World {
     fn join(&mut self, tag: Option<Id>, then: &[u8]) -> u32 {
         let place = u32::try_from(self.conns.len()).expect("few connections");
         let from = Remote::Unix { uid: 1, gid: 1 };
-        let origin = Origin { door: 0, from };
+        let origin = Origin { listener: 0, from };
         self.conns.push(self.server.opened(self.now, ConnId::new(place, 0), origin.into()));
         let mut bytes = Vec::new();
         encode_args(tag, Verb::Reg, &[format!("c{place}").as_bytes()], &mut bytes);

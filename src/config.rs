@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::door::Door;
 pub use crate::hub_config::{HubConfig, SlowPolicy};
 use crate::link::LinkConfig;
+use crate::listener::Listener;
 use crate::reliable::Backoff;
 use crate::rules::Rules;
 use crate::wire::DATAGRAM_MIN_LIMIT;
@@ -29,7 +29,7 @@ pub struct ServerConfig {
     pub hub: HubConfig,
     /// The protocol of each listener, by its ordinal. A listener that is not listed carries frames, without a rate
     /// limit.
-    pub doors: Vec<Door>,
+    pub listeners: Vec<Listener>,
     /// The simulated link for received datagrams. On streams, only its losses apply, to tagged requests. Default: a
     /// perfect link.
     pub link_in: LinkConfig,
@@ -74,7 +74,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             hub: HubConfig::default(),
-            doors: Vec::new(),
+            listeners: Vec::new(),
             link_in: LinkConfig::perfect(),
             link_out: LinkConfig::perfect(),
             seed: 0,

@@ -156,7 +156,7 @@
 //! - [`hub`]: sessions, rooms and queues; [`client`]: the chat client;
 //! - [`sim`]: server and client on a virtual clock; [`lab`]: experiments.
 //!
-//! Settings are in [`config`] and [`door`]. All of them use [`units`], [`error`], [`escape`] and [`timers`].
+//! Settings are in [`config`] and [`listener`]. All of them use [`units`], [`error`], [`escape`] and [`timers`].
 
 // Code for a higher feature is unused without it; only the build with all features finds dead code.
 #![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports, reason = "used by higher features"))]
@@ -170,7 +170,6 @@ pub mod client;
 pub mod config;
 #[doc(hidden)]
 pub mod conn_map;
-pub mod door;
 pub mod error;
 pub mod escape;
 #[cfg(feature = "programs")]
@@ -188,6 +187,7 @@ mod hub_config;
 pub mod lab;
 mod lazy_box;
 pub mod link;
+pub mod listener;
 mod log_limiter;
 pub mod names;
 #[cfg(feature = "net")]

@@ -1,6 +1,6 @@
 //! Rate limits: messages and bytes per second, their text form, and the token [`Bucket`] that enforces them.
 //!
-//! A listener has a rate in its [`Door`](crate::door::Door). The server takes from a client's bucket before it executes
+//! A listener has a rate in its [`Listener`](crate::listener::Listener). The server takes from a client's bucket before it executes
 //! a request; over the limit it pauses reading a stream, and answers 429 on UDP.
 
 use std::fmt;

@@ -75,13 +75,13 @@ pub(crate) struct PackedOrigin {
     /// The peer.
     pub(crate) from: PackedRemote,
     /// The listener that accepted it.
-    pub(crate) door: u32,
+    pub(crate) listener: u32,
 }
 
 impl From<Origin> for PackedOrigin {
     fn from(origin: Origin) -> Self {
         // No server has as many listeners.
-        Self { from: origin.from.into(), door: u32::try_from(origin.door).unwrap_or(u32::MAX) }
+        Self { from: origin.from.into(), listener: u32::try_from(origin.listener).unwrap_or(u32::MAX) }
     }
 }
 
@@ -94,9 +94,9 @@ mod tests {
         assert_eq!(size_of::<PackedRemote>(), 24);
         let ips = ["192.0.2.1:4000", "[2001:db8::1]:4000", "[fe80::1%7]:4000", "[::ffff:192.0.2.1]:4000"];
         let ips = ips.map(|addr| (3, Remote::Ip(addr.parse().unwrap())));
-        for (door, from) in ips.into_iter().chain([(70_000, Remote::Unix { uid: 1, gid: u32::MAX })]) {
-            let packed = PackedOrigin::from(Origin { door, from });
-            assert_eq!((packed.door as usize, packed.from.unpack()), (door, from));
+        for (listener, from) in ips.into_iter().chain([(70_000, Remote::Unix { uid: 1, gid: u32::MAX })]) {
+            let packed = PackedOrigin::from(Origin { listener, from });
+            assert_eq!((packed.listener as usize, packed.from.unpack()), (listener, from));
             assert_eq!(packed.from.local(), None);
         }
     }

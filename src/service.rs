@@ -79,14 +79,14 @@ impl ConnId {
 }
 
 /// Identifies one of a server's listening sockets, by its ordinal among all of them. Its protocol is in
-/// [`ServerConfig::doors`](crate::config::ServerConfig::doors).
-pub type DoorId = usize;
+/// [`ServerConfig::listeners`](crate::config::ServerConfig::listeners).
+pub type ListenerId = usize;
 
 /// The origin of an accepted connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The listener that accepted it.
-    pub door: DoorId,
+    pub listener: ListenerId,
     /// The peer's address.
     pub from: Remote,
 }
@@ -118,7 +118,7 @@ impl fmt::Display for Remote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
     /// The listener that receives the datagrams.
-    pub door: DoorId,
+    pub listener: ListenerId,
     /// The address that the datagrams come from.
     pub addr: SocketAddr,
     /// The address that they are sent to, and that answers leave from. `None` where the listener has one address only,
@@ -129,8 +129,8 @@ pub struct Peer {
 impl Peer {
     /// Makes a peer of a listener that has one address only.
     #[must_use]
-    pub const fn new(door: DoorId, addr: SocketAddr) -> Self {
-        Self { door, addr, local: None }
+    pub const fn new(listener: ListenerId, addr: SocketAddr) -> Self {
+        Self { listener, addr, local: None }
     }
 }
 

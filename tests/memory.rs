@@ -83,7 +83,7 @@ impl World {
         let place = self.conns.len();
         let id = ConnId::new(u32::try_from(place).unwrap(), 0);
         let ip = Ipv4Addr::from(0x0a00_0000 + u32::try_from(place / 10).unwrap());
-        let origin = Origin { door: 0, from: Remote::Ip(SocketAddr::from((ip, 1_000))) };
+        let origin = Origin { listener: 0, from: Remote::Ip(SocketAddr::from((ip, 1_000))) };
         let intake = self.server.opened(self.now, id, origin.into());
         self.conns.push(Conn { id, intake, unread: None });
         self.settle();

@@ -38,10 +38,10 @@ enum RulesCommand {
 
 /// Shows that NAME and --from need each other, which clap's own usage does not.
 const CHECK_USAGE: &str =
-    "server rules check --rules <FILE> [--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]";
+    "server rules check --rules <FILE> [--listen <URL>]... [<NAME> --from <ADDR> [--listener <LISTENER>]]";
 
 const CHECK_HELP: &str = "\
-A file of rules (docs/doors.md has all its keys):
+A file of rules (docs/listeners.md has all its keys):
     anonymous = true                    # a client without a name may send, as guest-N
     [[rule]]
     name = \"admin*\"
@@ -49,7 +49,7 @@ A file of rules (docs/doors.md has all its keys):
     [[rule]]
     name = \"cook\"
     deny = [\"10.0.0.13\"]                # not from there
-    door = \"line\"                       # only on that listener
+    listener = \"line\"                       # only on that listener
 
 Exit codes:
     0  allowed or open; the file is valid
@@ -72,10 +72,10 @@ struct CheckArgs {
     from: Option<Origin>,
 
     /// The name of the listener [default: tcp, or unix for a peer on a UNIX socket]
-    #[arg(long, value_name = "DOOR", requires = "name")]
-    door: Option<String>,
+    #[arg(long, alias = "door", value_name = "LISTENER", requires = "name")]
+    listener: Option<String>,
 
-    /// The URL of a listener of the server; may be given several times. Rules and --door may then name these only
+    /// The URL of a listener of the server; may be given several times. Rules and --listener may then name these only
     /// [default: any scheme, and the listeners that the rules name]
     #[arg(long, value_name = "URL")]
     listen: Vec<ListenUrl>,
@@ -154,7 +154,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub(super) fn load_for(path: &Path, listeners: &[String]) -> Result<Rules, String> {
     let rules = load(path)?;
     let shown = path.display().to_string();
-    rules.check_doors(listeners).map_err(|error| format!("{}: {error}", escape(shown.as_bytes())))?;
+    rules.check_listeners(listeners).map_err(|error| format!("{}: {error}", escape(shown.as_bytes())))?;
     Ok(rules)
 }
 
@@ -204,29 +204,29 @@ impl CheckArgs {
             Remote::Ip(_) => "tcp",
             Remote::Unix { .. } => "unix",
         };
-        let door = self.door.as_deref().unwrap_or(default);
-        self.check_listener(door, &rules)?;
-        let verdict = rules.verdict(&name, &from, Some(door));
+        let listener = self.listener.as_deref().unwrap_or(default);
+        self.check_listener(listener, &rules)?;
+        let verdict = rules.verdict(&name, &from, Some(listener));
         let code = if verdict.is_denied() { exit::FAILED } else { exit::OK };
         Ok((verdict.explain(&name, &from), code))
     }
 
     /// The names of the given listeners, sorted.
     fn listeners(&self) -> Vec<String> {
-        sorted(self.listen.iter().map(|url| url.door.name.clone()))
+        sorted(self.listen.iter().map(|url| url.listener.name.clone()))
     }
 
     /// Refuses the name of a listener that the server does not have, as far as that is known.
-    fn check_listener(&self, door: &str, rules: &Rules) -> Result<(), String> {
+    fn check_listener(&self, listener: &str, rules: &Rules) -> Result<(), String> {
         let known = if self.listen.is_empty() {
-            sorted(SCHEMES.into_iter().chain(rules.doors()).map(str::to_owned))
+            sorted(SCHEMES.into_iter().chain(rules.listeners()).map(str::to_owned))
         } else {
             self.listeners()
         };
-        if known.iter().any(|name| name == door) {
+        if known.iter().any(|name| name == listener) {
             return Ok(());
         }
-        let (shown, known) = (escape_short(door.as_bytes(), 60), known.join(", "));
+        let (shown, known) = (escape_short(listener.as_bytes(), 60), known.join(", "));
         Err(format!(
             "no listener is called `{shown}`; here are {}; write --listen URL for others",
             escape(known.as_bytes())

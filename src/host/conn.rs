@@ -3,10 +3,10 @@
 use bytes::BytesMut;
 
 use super::framing::{Front, Span, front};
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::names::Name;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, DialId, DoorId, Remote};
+use crate::service::{Arrival, CloseReason, DialId, ListenerId, Remote};
 
 /// Bytes to read ahead while a piece waits for the handler.
 const READ_AHEAD: usize = 256 << 10;
@@ -26,7 +26,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) remote: Remote,
-    pub(super) door: Option<DoorId>,
+    pub(super) listener: Option<ListenerId>,
     pub(super) dial: Option<DialId>,
     pub(super) name: Option<Name>,
     pub(super) expected: bool,
@@ -82,14 +82,14 @@ pub(super) struct Conn {
 
 impl Conn {
     pub(super) fn new(arrival: Arrival, framing: Framing) -> Self {
-        let (remote, door, dial) = match arrival {
-            Arrival::Accepted(origin) => (origin.from, Some(origin.door), None),
+        let (remote, listener, dial) = match arrival {
+            Arrival::Accepted(origin) => (origin.from, Some(origin.listener), None),
             Arrival::Dialed(dial, remote) => (remote, None, Some(dial)),
         };
         let stage = if framing == Framing::Messages { Stage::Handshake } else { Stage::Open };
         Self {
             remote,
-            door,
+            listener,
             dial,
             name: None,
             // A peer that we connected to is expected.

@@ -9,9 +9,9 @@ use super::flow::SendError;
 use super::framing;
 use super::scheduler::Piece;
 use super::state::HostState;
-use crate::door::{Door, Framing};
+use crate::listener::{Framing, Listener};
 use crate::names::Name;
-use crate::service::{ConnId, DialId, DoorId, Peer, Remote, Target, Transmit};
+use crate::service::{ConnId, DialId, ListenerId, Peer, Remote, Target, Transmit};
 
 /// The longest payload of a datagram over IPv4, in bytes: 65,535 less the heads of IP and UDP.
 const MAX_DATAGRAM: usize = 65_507;
@@ -219,7 +219,7 @@ impl HostState {
     pub(super) fn peer(&self, id: ConnId) -> Option<PeerInfo<'_>> {
         let gone = || self.gone.as_ref().filter(|(gone, _)| *gone == id).map(|(_, conn)| conn);
         let conn = self.conns.get(id).or_else(gone)?;
-        Some(PeerInfo { conn, doors: &self.doors })
+        Some(PeerInfo { conn, listeners: &self.listeners })
     }
 
     pub(super) fn find(&self, name: &str) -> Option<ConnId> {
@@ -235,7 +235,7 @@ impl HostState {
 #[derive(Clone, Copy, Debug)]
 pub struct PeerInfo<'a> {
     conn: &'a Conn,
-    doors: &'a [Door],
+    listeners: &'a [Listener],
 }
 
 impl<'a> PeerInfo<'a> {
@@ -259,14 +259,14 @@ impl<'a> PeerInfo<'a> {
 
     /// The listener that accepted it; `None` if we opened it.
     #[must_use]
-    pub const fn door_id(&self) -> Option<DoorId> {
-        self.conn.door
+    pub const fn listener_id(&self) -> Option<ListenerId> {
+        self.conn.listener
     }
 
     /// The name of that listener.
     #[must_use]
-    pub fn door(&self) -> Option<&'a str> {
-        self.doors.get(self.conn.door?).map(|door| door.name.as_str())
+    pub fn listener(&self) -> Option<&'a str> {
+        self.listeners.get(self.conn.listener?).map(|listener| listener.name.as_str())
     }
 
     /// The attempt that opened it; `None` if it was accepted.

@@ -3,7 +3,7 @@
 use super::framing;
 use super::scheduler::forget_gone;
 use super::state::HostState;
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
 

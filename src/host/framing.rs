@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::output::Output;
 use crate::wire::parse_head;
 

@@ -9,8 +9,8 @@ use std::io;
 use super::conn::{Conn, Stage};
 use super::framing::{self, Front};
 use super::state::{HostState, TimerOwner};
-use crate::door::Framing;
 use crate::escape::escape_short;
+use crate::listener::Framing;
 use crate::names::Name;
 use crate::rules::Verdict;
 use crate::service::{CloseReason, ConnId};
@@ -97,8 +97,11 @@ impl HostState {
             };
         }
         let name = Name::parse(greeting).map_err(|error| error.to_string())?;
-        let door = conn.door.and_then(|door| self.doors.get(door)).map(|door| door.name.as_str());
-        match self.settings.rules.verdict(&name, &conn.remote, door) {
+        let listener = conn
+            .listener
+            .and_then(|listener| self.listeners.get(listener))
+            .map(|listener| listener.name.as_str());
+        match self.settings.rules.verdict(&name, &conn.remote, listener) {
             Verdict::Denied(..) => Err("this name may not be used from there".into()),
             Verdict::Open if self.settings.only_expected => Err("nobody of this name is expected".into()),
             _ if name.clash_keys().iter().any(|key| self.names.contains_key(key)) => {

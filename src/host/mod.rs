@@ -25,7 +25,7 @@
 //! let now = Instant::now();
 //! let mut host = Host::new(Settings::default(), Vec::new(), Echo);
 //! let conn = ConnId::new(0, 0);
-//! let origin = Origin { door: 0, from: Remote::Ip("192.0.2.1:4000".parse()?) };
+//! let origin = Origin { listener: 0, from: Remote::Ip("192.0.2.1:4000".parse()?) };
 //! let mut decoder = host.opened(now, conn, origin.into());
 //! host.received(now, conn, decoder.received(now, b"again"));
 //! assert_eq!(host.poll_wake(), Some(conn));
@@ -133,7 +133,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use crate::door::Framing;
+pub use crate::listener::Framing;
 pub use context::{Context, PeerInfo};
 pub use flow::SendError;
 pub use handshake::MAX_HANDSHAKE;

@@ -9,7 +9,7 @@ use super::conn::{Conn, Stage};
 use super::framing::Front;
 use super::state::HostState;
 use crate::conn_map::ConnMap;
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::service::{CloseReason, ConnId};
 
 /// Cost of each piece in a turn, in bytes, besides its length.

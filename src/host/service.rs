@@ -10,7 +10,7 @@ use super::context::{Context, PeerInfo};
 use super::memory::FreeMemory;
 use super::settings::Settings;
 use super::state::{HostState, TimerOwner};
-use crate::door::Door;
+use crate::listener::Listener;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Decoder, Dial, DialId, Flow, Peer, Service, Transmit};
 
@@ -27,10 +27,10 @@ impl<H> fmt::Debug for Host<H> {
 }
 
 impl<H: Handler> Host<H> {
-    /// Creates a host without connections. `doors` has the framing of each listener, by its ordinal
-    /// ([`Doors::list`](crate::net::Doors::list)); other listeners carry unframed bytes.
-    pub fn new(settings: Settings, doors: Vec<Door>, handler: H) -> Self {
-        Self { handler, state: HostState::new(settings, doors) }
+    /// Creates a host without connections. `listeners` has the framing of each listener, by its ordinal
+    /// ([`Listeners::list`](crate::net::Listeners::list)); other listeners carry unframed bytes.
+    pub fn new(settings: Settings, listeners: Vec<Listener>, handler: H) -> Self {
+        Self { handler, state: HostState::new(settings, listeners) }
     }
 
     /// The handler.
@@ -53,8 +53,8 @@ impl<H: Handler> Host<H> {
     }
 
     /// Adds listeners after the existing ones.
-    pub(crate) fn add_doors(&mut self, doors: Vec<Door>) {
-        self.state.doors.extend(doors);
+    pub(crate) fn add_all_listeners(&mut self, listeners: Vec<Listener>) {
+        self.state.listeners.extend(listeners);
     }
 
     /// [`Context::peer`], without a callback.

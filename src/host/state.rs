@@ -9,7 +9,7 @@ use super::flow::SendError;
 use super::memory::Memory;
 use super::settings::Settings;
 use crate::conn_map::ConnMap;
-use crate::door::{Door, Framing};
+use crate::listener::{Framing, Listener};
 use crate::names::ClashKey;
 use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Target, Transmit};
 use crate::timers::Timers;
@@ -34,7 +34,7 @@ pub(super) enum TimerOwner {
 #[derive(Debug)]
 pub(super) struct HostState {
     pub(super) settings: Settings,
-    pub(super) doors: Vec<Door>,
+    pub(super) listeners: Vec<Listener>,
     pub(super) conns: ConnMap<Conn>,
     pub(super) names: HashMap<ClashKey, ConnId>,
     pub(super) memory: Memory,
@@ -74,11 +74,11 @@ pub(super) struct HostState {
 }
 
 impl HostState {
-    pub(super) fn new(settings: Settings, doors: Vec<Door>) -> Self {
+    pub(super) fn new(settings: Settings, listeners: Vec<Listener>) -> Self {
         Self {
             memory: Memory::new(settings.max_memory_in, settings.max_memory_out),
             settings,
-            doors,
+            listeners,
             conns: ConnMap::default(),
             names: HashMap::new(),
             timers: Timers::default(),
@@ -114,7 +114,9 @@ impl HostState {
 impl HostState {
     pub(super) fn open(&mut self, now: Instant, id: ConnId, arrival: Arrival) {
         let framing = match arrival {
-            Arrival::Accepted(origin) => self.doors.get(origin.door).map(|door| door.speaks.framing()),
+            Arrival::Accepted(origin) => {
+                self.listeners.get(origin.listener).map(|listener| listener.speaks.framing())
+            }
             Arrival::Dialed(dial, _) => self.dialing.remove(&dial),
         };
         self.conns.insert(id, Conn::new(arrival, framing.unwrap_or(Framing::Bytes)));

@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::door::Door;
+use crate::listener::Listener;
 use crate::net::listen::ListenUrl;
 use crate::output::Output;
 use crate::service::{Arrival, Decoder as _, Dial, Origin, Remote, Service as _, Target};
@@ -135,15 +135,15 @@ const MESSAGES: usize = 1;
 const LINES: usize = 2;
 const BYTES: usize = 3;
 
-fn doors() -> Vec<Door> {
+fn listeners() -> Vec<Listener> {
     let urls = ["tcp://h:1", "msg://h:1", "line://h:1", "raw://h:1"];
-    urls.map(|url| url.parse::<ListenUrl>().unwrap().door).to_vec()
+    urls.map(|url| url.parse::<ListenUrl>().unwrap().listener).to_vec()
 }
 
 impl Net {
     #[expect(clippy::disallowed_methods, reason = "any beginning will do")]
     fn new(settings: Settings) -> Self {
-        let host = Host::new(settings, doors(), Recorder::default());
+        let host = Host::new(settings, listeners(), Recorder::default());
         Self { host, now: Instant::now(), fars: BTreeMap::new(), next: 0, most_held: 0 }
     }
 
@@ -156,8 +156,8 @@ impl Net {
     }
 
     /// A peer connects to a listener.
-    fn knock(&mut self, door: usize) -> ConnId {
-        self.arrive(Origin { door, from: Remote::Ip(([192, 0, 2, 1], 4_000).into()) }.into())
+    fn knock(&mut self, listener: usize) -> ConnId {
+        self.arrive(Origin { listener, from: Remote::Ip(([192, 0, 2, 1], 4_000).into()) }.into())
     }
 
     fn arrive(&mut self, arrival: Arrival) -> ConnId {
@@ -322,11 +322,11 @@ fn unused_bytes_come_again_in_front_of_the_next_input() {
 #[test]
 fn each_listener_has_its_framing() {
     let mut net = Net::new(Settings::default());
-    for (door, stream, pieces) in [
+    for (listener, stream, pieces) in [
         (FRAMES, &b"BYE 0000\r\nPNG 0002 x"[..], vec![&b"BYE 0000"[..], b"PNG 0002 x"]),
         (LINES, b"one\r\n\ntwo\nthr", vec![b"one", b"", b"two"]),
     ] {
-        let conn = net.knock(door);
+        let conn = net.knock(listener);
         net.told();
         for byte in stream {
             net.send(conn, &[*byte]);

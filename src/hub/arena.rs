@@ -136,7 +136,8 @@ mod tests {
 
     fn session(name: &str) -> Session {
         let (name, token) = (Name::parse(name.as_bytes()).unwrap(), Token::from_bits(1));
-        let (path, origin) = (Path::Stream(None), Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+        let (path, origin) =
+            (Path::Stream(None), Origin { listener: 0, from: Remote::Unix { uid: 0, gid: 0 } });
         let form = Form::Untagged;
         Session::new(Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED }, false)
     }

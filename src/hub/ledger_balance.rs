@@ -67,7 +67,7 @@ impl World {
         let datagrams = DatagramPath { peer: Peer::new(0, addr), limit: 9_000, heard: self.now };
         let stream = Path::Stream(Some(ConnId(u64::from(self.opened))));
         let path = if on_streams { stream } else { Path::Datagram(datagrams) };
-        (path, Origin { door: 0, from: Remote::Ip(addr) })
+        (path, Origin { listener: 0, from: Remote::Ip(addr) })
     }
 
     fn open(&mut self) {

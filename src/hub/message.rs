@@ -234,7 +234,7 @@ mod tests {
     fn open(hub: &mut Hub, name: &str, form: Form, path: Path) -> SessionKey {
         let name = Name::parse(name.as_bytes()).unwrap();
         let token = Token::parse(&[b'A'; 22]).unwrap();
-        let origin = Origin { door: 0, from: Remote::Ip(ADDR) };
+        let origin = Origin { listener: 0, from: Remote::Ip(ADDR) };
         hub.open(Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED }).unwrap()
     }
 

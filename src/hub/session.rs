@@ -120,7 +120,7 @@ pub struct Session {
     pub(crate) bucket: LazyBox<Bucket>,
     packed_path: PackedPath,
     from: PackedRemote,
-    door: u32,
+    listener: u32,
     extras: LazyBox<Extras>,
     /// Its pushes, queued or in flight; `None` while there are none.
     pub(super) traffic: Option<Box<Traffic>>,
@@ -321,7 +321,7 @@ impl Traffic {
 impl Session {
     /// Creates a session. `forgetful` is of [`Sabotage`](super::Sabotage).
     pub(super) fn new(opening: super::Opening, forgetful: bool) -> Self {
-        let PackedOrigin { door, .. } = opening.origin.into();
+        let PackedOrigin { listener, .. } = opening.origin.into();
         let from = opening.path.pack(opening.origin.from);
         let replies = if forgetful { Replies::forgetful() } else { Replies::new() };
         Self {
@@ -333,7 +333,7 @@ impl Session {
             bucket: Bucket::new(opening.rate).into(),
             packed_path: opening.path.into(),
             from,
-            door,
+            listener,
             extras: LazyBox::default(),
             traffic: None,
             serial: NonZeroU32::MIN,
@@ -349,7 +349,7 @@ impl Session {
     pub fn path(&self) -> Path {
         match (&self.packed_path, self.from.unpack()) {
             (PackedPath::Datagram { limit, heard }, Remote::Ip(addr)) => {
-                let peer = Peer { door: self.door as usize, addr, local: self.from.local() };
+                let peer = Peer { listener: self.listener as usize, addr, local: self.from.local() };
                 Path::Datagram(DatagramPath { peer, limit: *limit as usize, heard: *heard })
             }
             (PackedPath::Stream(conn), _) => Path::Stream(Some(*conn)),
@@ -365,12 +365,12 @@ impl Session {
 
     /// Returns where it came from when it registered or was last resumed. Datagrams go there.
     pub fn origin(&self) -> Origin {
-        Origin { door: self.door as usize, from: self.from.unpack() }
+        Origin { listener: self.listener as usize, from: self.from.unpack() }
     }
 
     pub(super) fn set_path(&mut self, path: Path, origin: Origin) {
-        let PackedOrigin { door, .. } = origin.into();
-        (self.packed_path, self.from, self.door) = (path.into(), path.pack(origin.from), door);
+        let PackedOrigin { listener, .. } = origin.into();
+        (self.packed_path, self.from, self.listener) = (path.into(), path.pack(origin.from), listener);
         if self.extras.get().challenged.is_some() {
             self.extras.update(|extras| extras.challenged = None);
         }
@@ -714,7 +714,7 @@ mod tests {
     fn open(hub: &mut Hub, name: &str, form: Form) -> SessionKey {
         let (name, token) = (Name::parse(name.as_bytes()).unwrap(), Token::from_bits(1));
         let (path, origin) =
-            (Path::Stream(Some(ConnId(1))), Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } });
+            (Path::Stream(Some(ConnId(1))), Origin { listener: 0, from: Remote::Unix { uid: 0, gid: 0 } });
         hub.open(Opening { name, form, token, nonce: None, path, origin, rate: Rate::UNLIMITED }).unwrap()
     }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
-use crate::service::{DoorId, Peer, Transmit};
+use crate::service::{ListenerId, Peer, Transmit};
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))]
 mod many;
@@ -87,9 +87,9 @@ pub(crate) struct Source {
 
 impl Source {
     /// The peer, at the listener of that ordinal.
-    pub(crate) const fn peer(self, door: DoorId) -> Peer {
+    pub(crate) const fn peer(self, listener: ListenerId) -> Peer {
         let Self { addr, local } = self;
-        Peer { door, addr, local }
+        Peer { listener, addr, local }
     }
 }
 
@@ -366,7 +366,7 @@ mod tests {
             .into_iter()
             .map(|n: u8| {
                 let addr = clients[usize::from(n.max(1)) - 1].local_addr().unwrap();
-                Transmit { peer: Peer { door: 0, addr, local: local(n) }, bytes: vec![n] }
+                Transmit { peer: Peer { listener: 0, addr, local: local(n) }, bytes: vec![n] }
             })
             .collect();
         assert_eq!(send(&server, &answers, |_, error| panic!("{error}")), answers.len());

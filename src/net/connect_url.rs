@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::listen::ListenUrl;
 use super::listen::url::{At, Carrier, UrlError};
 use crate::config::Transport;
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::service::Target;
 
 /// The URLs of a [`ServerAddr`].
@@ -86,7 +86,7 @@ fn parsed(text: &str) -> Result<ListenUrl, UrlError> {
 /// except `udp`, and no parameters.
 ///
 /// ```
-/// use sayagain::door::Framing;
+/// use sayagain::listener::Framing;
 /// use sayagain::net::ConnectUrl;
 ///
 /// let url: ConnectUrl = "msg://localhost:7000".parse()?;
@@ -112,7 +112,7 @@ impl ConnectUrl {
     /// The framing of a connection.
     #[must_use]
     pub const fn framing(&self) -> Framing {
-        self.0.door.speaks.framing()
+        self.0.listener.speaks.framing()
     }
 }
 

@@ -16,11 +16,11 @@ use bytes::Bytes;
 
 use super::connect_url::ConnectUrl;
 use super::engine::SingleLoop;
-use super::listen::{Doors, ListenAddr};
+use super::listen::{ListenAddr, Listeners};
 use super::open_error::OpenError;
 use super::rt;
-use crate::door::Framing;
 use crate::host::{Context, Handler, Host, PeerInfo, SendError, Settings};
+use crate::listener::Framing;
 use crate::service::{CloseReason, ConnId, DialId, Peer, Service as _};
 use crate::units::later;
 
@@ -204,11 +204,11 @@ impl Core {
     /// Fails if the URL is invalid or cannot be listened on.
     pub fn listen(&mut self, url: &str) -> Result<Vec<ListenAddr>, OpenError> {
         let parsed = url.parse().map_err(|source| OpenError::Url { url: url.to_owned(), source })?;
-        let mut doors = Doors::default();
-        doors.add(&parsed)?;
-        let (places, list) = (doors.addrs().cloned().collect(), doors.list());
-        self.single_loop.with(|host, _| host.add_doors(list));
-        self.single_loop.add_doors(doors)?;
+        let mut listeners = Listeners::default();
+        listeners.add(&parsed)?;
+        let (places, list) = (listeners.addrs().cloned().collect(), listeners.list());
+        self.single_loop.with(|host, _| host.add_all_listeners(list));
+        self.single_loop.add_all_listeners(listeners)?;
         Ok(places)
     }
 

@@ -14,8 +14,8 @@ use super::engine::{
 };
 use super::listen::Address;
 use super::rt;
-use super::{Doors, Engine, EngineKind, Listen};
-use crate::door::Framing;
+use super::{Engine, EngineKind, Listen, Listeners};
+use crate::listener::Framing;
 use crate::output::Output;
 use crate::service::{Arrival, CloseReason, ConnId, Decoder, Flow, Origin, Peer, Remote, Service, Transmit};
 
@@ -153,7 +153,7 @@ fn connect(shared: &mut Shared<Broadcast, Plain>) -> (PlainConnection, PendingIo
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     peer.set_read_timeout(Some(SOON)).unwrap();
     let (socket, addr) = listener.accept().unwrap();
-    let origin = Origin { door: 0, from: Remote::Ip(addr) };
+    let origin = Origin { listener: 0, from: Remote::Ip(addr) };
     let (connection, Verbatim) = shared.open(rt::now(), origin.into(), |_| Plain(socket.into()));
     (connection, collect(shared, |_, _| ()), peer)
 }
@@ -427,22 +427,22 @@ fn every_socket_of_any_kind_is_a_listener_with_its_own_ordinal() {
     for kind in EngineKind::ALL {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("chat");
-        let mut doors = Doors::default();
+        let mut listeners = Listeners::default();
         let urls = [
             "udp://127.0.0.1:0",
             "tcp://127.0.0.1:0",
             &format!("unix://{}", path.display()),
             "udp://127.0.0.1:0",
         ];
-        urls.iter().for_each(|url| doors.add(&url.parse().unwrap()).unwrap());
-        let names: Vec<String> = doors.list().into_iter().map(|door| door.name).collect();
+        urls.iter().for_each(|url| listeners.add(&url.parse().unwrap()).unwrap());
+        let names: Vec<String> = listeners.list().into_iter().map(|listener| listener.name).collect();
         assert_eq!(names, ["udp", "tcp", "unix", "udp"]);
-        let addrs: Vec<_> = doors.addrs().map(|addr| addr.address.clone()).collect();
+        let addrs: Vec<_> = listeners.addrs().map(|addr| addr.address.clone()).collect();
         let addr = |nth: usize| match &addrs[nth] {
             Address::Ip(addr) => *addr,
             Address::File(path) => panic!("{} has a path", path.display()),
         };
-        let engine = Engine::start(kind, doors, |_| Broadcast::default()).unwrap();
+        let engine = Engine::start(kind, listeners, |_| Broadcast::default()).unwrap();
         let mut local = UnixStream::connect(&path).unwrap();
         local.set_read_timeout(Some(SOON)).unwrap();
         local.write_all(b"one").unwrap();
@@ -455,8 +455,8 @@ fn every_socket_of_any_kind_is_a_listener_with_its_own_ordinal() {
         }
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let from = Remote::Ip(remote.local_addr().unwrap());
-        let origins = [Origin { door: 2, from: Remote::Unix { uid, gid } }, Origin { door: 1, from }];
-        let peers = [3, 0].map(|door| Peer::new(door, datagrams.local_addr().unwrap()));
+        let origins = [Origin { listener: 2, from: Remote::Unix { uid, gid } }, Origin { listener: 1, from }];
+        let peers = [3, 0].map(|listener| Peer::new(listener, datagrams.local_addr().unwrap()));
         rt::block_on(rt::before(rt::now() + SOON, async {
             while engine.look(|service| service.origins.len()) < 2 {
                 rt::yield_now().await;

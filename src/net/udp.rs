@@ -69,20 +69,20 @@ impl ReceivePause {
 
 /// A UDP socket.
 #[derive(Debug)]
-pub(crate) struct DatagramDoor {
+pub(crate) struct DatagramListener {
     socket: UdpSocket,
     binding: Binding,
     unsent: AtomicU64,
     warnings: Mutex<LogLimiter>,
 }
 
-impl AsFd for DatagramDoor {
+impl AsFd for DatagramListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl DatagramDoor {
+impl DatagramListener {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let binding = Binding::of(&socket)?;

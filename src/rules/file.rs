@@ -7,7 +7,7 @@
 //! name = "admin*"
 //! allow = ["loopback", "10.0.0.0/8", "unix", "uid:1000"]
 //! deny = ["10.0.0.13"]
-//! door = "line"
+//! listener = "line"
 //! ```
 
 use serde::Deserialize;
@@ -48,7 +48,9 @@ struct RuleEntry {
     name: Option<Spanned<String>>,
     allow: Option<Spanned<Vec<Spanned<String>>>>,
     deny: Option<Spanned<Vec<Spanned<String>>>>,
-    door: Option<Spanned<String>>,
+    /// Called `door` in version 0.1.
+    #[serde(alias = "door")]
+    listener: Option<Spanned<String>>,
 }
 
 impl Rules {
@@ -92,12 +94,14 @@ impl Source {
     }
 
     fn rule(&self, number: usize, entry: &Spanned<RuleEntry>) -> Result<Rule, RulesError> {
-        let RuleEntry { name, allow, deny, door } = entry.get_ref();
+        let RuleEntry { name, allow, deny, listener } = entry.get_ref();
         let Some(name) = name else {
             return Err(self.wrong(entry, "a rule without a name; write name = \"..\"".to_owned()));
         };
-        if allow.is_none() && deny.is_none() && door.is_none() {
-            return Err(self.wrong(entry, "a rule that says nothing; write allow, deny or door".to_owned()));
+        if allow.is_none() && deny.is_none() && listener.is_none() {
+            return Err(
+                self.wrong(entry, "a rule that says nothing; write allow, deny or listener".to_owned())
+            );
         }
         Ok(Rule {
             number,
@@ -106,7 +110,7 @@ impl Source {
             pattern: self.pattern(name)?,
             allow: allow.as_ref().map(|list| self.places("allow", list)).transpose()?,
             deny: deny.as_ref().map(|list| self.places("deny", list)).transpose()?.unwrap_or_default(),
-            door: door.as_ref().map(|door| self.door(door)).transpose()?,
+            listener: listener.as_ref().map(|listener| self.listener(listener)).transpose()?,
         })
     }
 
@@ -128,11 +132,13 @@ impl Source {
         list.get_ref().iter().map(place).collect()
     }
 
-    fn door(&self, door: &Spanned<String>) -> Result<String, RulesError> {
-        if door.get_ref().is_empty() {
-            return Err(self.wrong(door, "`door` is empty; leave it out or name a listener".to_owned()));
+    fn listener(&self, listener: &Spanned<String>) -> Result<String, RulesError> {
+        if listener.get_ref().is_empty() {
+            return Err(
+                self.wrong(listener, "`listener` is empty; leave it out or name a listener".to_owned())
+            );
         }
-        Ok(door.get_ref().clone())
+        Ok(listener.get_ref().clone())
     }
 
     /// The parser's message, in one line.

@@ -5,7 +5,7 @@
 //! sessions.
 //!
 //! Of all rules that match a name, one that denies the origin wins. Of those that restrict the name, by `allow` or
-//! `door`, one has to admit the origin. A name that no rule matches is open.
+//! `listener`, one has to admit the origin. A name that no rule matches is open.
 //!
 //! ```
 //! use sayagain::names::Name;
@@ -67,7 +67,7 @@ pub struct Rule {
     pattern: Pattern,
     allow: Option<Vec<OriginPattern>>,
     deny: Vec<OriginPattern>,
-    door: Option<String>,
+    listener: Option<String>,
 }
 
 /// The verdict for a name at a place, and the rule that caused it.
@@ -89,7 +89,7 @@ pub enum Why {
     /// No item of its `allow` matches the origin.
     Allow,
     /// It is for another listener.
-    Door,
+    Listener,
 }
 
 impl Rules {
@@ -130,7 +130,7 @@ impl Rules {
             pattern,
             allow,
             deny: Vec::new(),
-            door: None,
+            listener: None,
         });
         *self = Self::new(self.anonymous, rules);
         Ok(())
@@ -159,10 +159,10 @@ impl Rules {
     /// # Errors
     ///
     /// The first one that is not.
-    pub fn check_doors(&self, doors: &[String]) -> Result<(), RulesError> {
+    pub fn check_listeners(&self, listeners: &[String]) -> Result<(), RulesError> {
         for rule in &self.rules {
-            if let Some(door) = rule.door.as_ref().filter(|door| !doors.contains(door)) {
-                let (shown, known) = (escape_short(door.as_bytes(), SHOWN), doors.join(", "));
+            if let Some(listener) = rule.listener.as_ref().filter(|listener| !listeners.contains(listener)) {
+                let (shown, known) = (escape_short(listener.as_bytes(), SHOWN), listeners.join(", "));
                 let what = format!("no listener is called `{shown}`; here are {known}");
                 return Err(RulesError { line: rule.line, what });
             }
@@ -171,15 +171,15 @@ impl Rules {
     }
 
     /// The names of the listeners in rules.
-    pub fn doors(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().filter_map(|rule| rule.door.as_deref())
+    pub fn listeners(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().filter_map(|rule| rule.listener.as_deref())
     }
 
     /// Whether this origin may use no name at all on this listener: a rule for every name (`*`) denies the place, or
     /// one restricts every name and no rule admits the place. With more than [`MAX_TRIED_FOR_ALL`] rules to search, the
     /// answer is no.
     #[must_use]
-    pub fn deny_all_names(&self, from: &Remote, door: Option<&str>) -> bool {
+    pub fn deny_all_names(&self, from: &Remote, listener: Option<&str>) -> bool {
         if self.for_all.is_empty() || self.rules.len() > MAX_TRIED_FOR_ALL {
             return false;
         }
@@ -188,13 +188,13 @@ impl Rules {
             return true;
         }
         let mut restricting = self.rules.iter().filter(|rule| rule.restricts());
-        let admits = |rule: &Rule| matches!(rule.admits(from, door), Verdict::Allowed(..));
+        let admits = |rule: &Rule| matches!(rule.admits(from, listener), Verdict::Allowed(..));
         for_all().any(Rule::restricts) && !restricting.any(admits)
     }
 
     /// The verdict for a name, an origin and a listener.
     #[must_use]
-    pub fn verdict(&self, name: &Name, from: &Remote, door: Option<&str>) -> Verdict<'_> {
+    pub fn verdict(&self, name: &Name, from: &Remote, listener: Option<&str>) -> Verdict<'_> {
         if self.is_empty() {
             return Verdict::Open;
         }
@@ -204,7 +204,7 @@ impl Rules {
             return Verdict::Denied(rule, Why::Deny(place));
         }
         let mut restricting =
-            matching.iter().filter(|rule| rule.restricts()).map(|rule| rule.admits(from, door));
+            matching.iter().filter(|rule| rule.restricts()).map(|rule| rule.admits(from, listener));
         let Some(first) = restricting.next() else {
             return matching.first().map_or(Verdict::Open, |rule| Verdict::Allowed(rule, None));
         };
@@ -227,12 +227,12 @@ impl Rules {
 impl Rule {
     /// Whether it restricts who may use its names, instead of only denying some.
     fn restricts(&self) -> bool {
-        self.allow.is_some() || self.door.is_some()
+        self.allow.is_some() || self.listener.is_some()
     }
 
-    fn admits(&self, from: &Remote, door: Option<&str>) -> Verdict<'_> {
-        if self.door.is_some() && self.door.as_deref() != door {
-            return Verdict::Denied(self, Why::Door);
+    fn admits(&self, from: &Remote, listener: Option<&str>) -> Verdict<'_> {
+        if self.listener.is_some() && self.listener.as_deref() != listener {
+            return Verdict::Denied(self, Why::Listener);
         }
         match &self.allow {
             None => Verdict::Allowed(self, None),
@@ -276,17 +276,17 @@ impl Verdict<'_> {
                 format!("open: no rule matches \"{}\"", escape_short(name.as_str().as_bytes(), SHOWN))
             }
             Self::Allowed(rule, Some(place)) => format!("allowed: {rule} allows {place}"),
-            Self::Allowed(rule, None) => match &rule.door {
-                Some(door) => {
-                    format!("allowed: {rule} is for listener {}", escape_short(door.as_bytes(), SHOWN))
+            Self::Allowed(rule, None) => match &rule.listener {
+                Some(listener) => {
+                    format!("allowed: {rule} is for listener {}", escape_short(listener.as_bytes(), SHOWN))
                 }
                 None => format!("allowed: {rule} does not deny {from}"),
             },
             Self::Denied(rule, Why::Deny(place)) => format!("denied: {rule} denies {place}"),
             Self::Denied(rule, Why::Allow) => format!("denied: {rule} does not allow {from}"),
-            Self::Denied(rule, Why::Door) => {
-                let door = escape_short(rule.door.as_deref().unwrap_or_default().as_bytes(), SHOWN);
-                format!("denied: {rule} is for listener {door} alone")
+            Self::Denied(rule, Why::Listener) => {
+                let listener = escape_short(rule.listener.as_deref().unwrap_or_default().as_bytes(), SHOWN);
+                format!("denied: {rule} is for listener {listener} alone")
             }
         }
     }

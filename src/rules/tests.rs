@@ -22,9 +22,9 @@ fn unix(uid: u32, gid: u32) -> Remote {
 }
 
 /// The verdict as text.
-fn asked(rules: &Rules, name: &str, from: Remote, door: &str) -> String {
+fn asked(rules: &Rules, name: &str, from: Remote, listener: &str) -> String {
     let name = Name::parse(name.as_bytes()).unwrap();
-    rules.verdict(&name, &from, Some(door)).explain(&name, &from)
+    rules.verdict(&name, &from, Some(listener)).explain(&name, &from)
 }
 
 fn is_allowed(rules: &Rules, name: &str, from: Remote) -> bool {
@@ -46,10 +46,10 @@ fn without_a_rule_a_name_is_open() {
 fn a_verdict_names_the_rule_and_its_line_and_the_item_that_gave_it() {
     let rules = rules(
         "anonymous = true\n\n[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']\n\n[[rule]]\n\
-         name = 'admin*'\nallow = ['loopback', '192.0.2.0/24', 'uid:7']\ndeny = ['10.0.0.13']\ndoor = 'line'\n",
+         name = 'admin*'\nallow = ['loopback', '192.0.2.0/24', 'uid:7']\ndeny = ['10.0.0.13']\nlistener = 'line'\n",
     );
     let admin = "rule 2 (name \"admin*\", line 7)";
-    for (name, from, door, verdict) in [
+    for (name, from, listener, verdict) in [
         (
             "bob",
             ip("10.1.2.3:4"),
@@ -69,7 +69,7 @@ fn a_verdict_names_the_rule_and_its_line_and_the_item_that_gave_it() {
         ("Admin", unix(8, 1), "line", format!("denied: {admin} does not allow unix uid 8 gid 1")),
         ("Admin", unix(UNKNOWN_ID, UNKNOWN_ID), "line", format!("denied: {admin} does not allow unix")),
     ] {
-        assert_eq!(asked(&rules, name, from, door), verdict);
+        assert_eq!(asked(&rules, name, from, listener), verdict);
     }
 }
 
@@ -90,7 +90,7 @@ fn a_deny_wins_whatever_else_allows_and_opens_nothing_that_another_rule_restrict
 #[test]
 fn one_of_several_rules_that_restrict_a_name_is_enough() {
     let rules = rules(
-        "[[rule]]\nname = 'bob'\nallow = ['loopback']\n[[rule]]\nname = 'b*'\ndoor = 'line'\n\
+        "[[rule]]\nname = 'bob'\nallow = ['loopback']\n[[rule]]\nname = 'b*'\nlistener = 'line'\n\
          [[rule]]\nname = '?ob'\nallow = ['unix']\n",
     );
     assert_eq!(
@@ -146,21 +146,24 @@ fn a_rule_for_a_name_covers_its_look_alikes() {
 
 #[test]
 fn an_error_names_its_line() {
-    let unknown = "unknown field `alow`, expected one of `name`, `allow`, `deny`, `door`";
+    let unknown = "unknown field `alow`, expected one of `name`, `allow`, `deny`, `listener`";
     for (text, error) in [
         ("\n[[rule]]\nname = 'a'\nalow = ['unix']", &*format!("line 4: {unknown}")),
         ("anon = true", "line 1: unknown field `anon`, expected `anonymous` or `rule`"),
         ("\nanonymous = 'yes'", "line 2: invalid type: string \"yes\", expected a boolean"),
-        ("\n\n[[rule]]\nname = 'a'", "line 3: a rule that says nothing; write allow, deny or door"),
+        ("\n\n[[rule]]\nname = 'a'", "line 3: a rule that says nothing; write allow, deny or listener"),
         ("[[rule]]\ndeny = ['unix']", "line 1: a rule without a name; write name = \"..\""),
-        ("[[rule]]\nname = ''\ndoor = 'tcp'", "line 2: no name can match ``: a name is empty"),
+        ("[[rule]]\nname = ''\nlistener = 'tcp'", "line 2: no name can match ``: a name is empty"),
         (
-            "[[rule]]\nname = 'a b'\ndoor = 'tcp'",
+            "[[rule]]\nname = 'a b'\nlistener = 'tcp'",
             "line 2: no name can match `a b`: a name holds white space or a control character",
         ),
         ("[[rule]]\nname = 'a'\nallow = []", "line 3: `allow` is empty; leave it out or name a place"),
         ("[[rule]]\nname = 'a'\ndeny = []", "line 3: `deny` is empty; leave it out or name a place"),
-        ("[[rule]]\nname = 'a'\ndoor = ''", "line 3: `door` is empty; leave it out or name a listener"),
+        (
+            "[[rule]]\nname = 'a'\nlistener = ''",
+            "line 3: `listener` is empty; leave it out or name a listener",
+        ),
         (
             "[[rule]]\nname = 'a'\nallow = [\n'unix',\n'10.0.0.1/8']",
             "line 5: `10.0.0.1/8` has bits set behind its prefix; write 10.0.0.0/8 or 10.0.0.1",
@@ -212,11 +215,18 @@ fn the_maximum_number_of_rules_is_read_and_searched_and_no_more() {
 
 #[test]
 fn a_rule_for_an_unknown_listener_is_found() {
-    let rules = rules("[[rule]]\nname = 'a'\ndeny = ['unix']\n[[rule]]\nname = 'b'\ndoor = 'line'");
-    let doors = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(rules.check_doors(&doors(&["tcp", "line"])), Ok(()));
-    let error = rules.check_doors(&doors(&["tcp", "udp"])).unwrap_err().to_string();
+    let rules = rules("[[rule]]\nname = 'a'\ndeny = ['unix']\n[[rule]]\nname = 'b'\nlistener = 'line'");
+    let listeners = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(rules.check_listeners(&listeners(&["tcp", "line"])), Ok(()));
+    let error = rules.check_listeners(&listeners(&["tcp", "udp"])).unwrap_err().to_string();
     assert_eq!(error, "line 4: no listener is called `line`; here are tcp, udp");
+}
+
+#[test]
+fn a_file_of_version_0_1_still_names_the_listener_of_a_rule() {
+    let text = "[[rule]]\nname = 'a'\nlistener = 'line'\n";
+    let (now, then) = (rules(text), rules(&text.replace("listener", "door")));
+    assert_eq!(then.listeners().collect::<Vec<_>>(), now.listeners().collect::<Vec<_>>());
 }
 
 proptest! {
@@ -224,7 +234,7 @@ proptest! {
     fn whatever_a_file_holds_is_read_or_refused_in_one_plain_line(
         parts in prop::collection::vec(
             prop::sample::select(vec![
-                "[[rule]]", "\n", "name", "allow", "deny", "door", "anonymous", " = ", "'a*'", "\"\\u202e\"", "[", "]",
+                "[[rule]]", "\n", "name", "allow", "deny", "listener", "anonymous", " = ", "'a*'", "\"\\u202e\"", "[", "]",
                 "'unix'", "'10.0.0.1/8'", "'::1'", ",", "true", "7", "{", "}", ".", "#", "\u{2028}", "\u{1b}", "'", "\"",
             ]),
             0..24,

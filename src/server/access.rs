@@ -27,8 +27,8 @@ impl Server {
 
     fn verdict(&self, name: &Name, origin: &Origin) -> Verdict<'_> {
         self.count_rules(name.as_str());
-        let door = self.door(origin.door).map(|door| door.name.as_str());
-        self.config.rules.verdict(name, &origin.from, door)
+        let listener = self.listener(origin.listener).map(|listener| listener.name.as_str());
+        self.config.rules.verdict(name, &origin.from, listener)
     }
 
     /// Calls [`Server::may_use`] for a request, and logs a refusal.
@@ -81,9 +81,9 @@ impl Server {
             self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
         let Some((conn, state)) = unregistered else { return false };
         let origin = state.origin();
-        let door = self.door(origin.door).map(|door| door.name.as_str());
+        let listener = self.listener(origin.listener).map(|listener| listener.name.as_str());
         self.work().add(self.config.rules.len().min(MAX_TRIED_FOR_ALL), cost::RULE);
-        let is_denied = self.config.rules.deny_all_names(&origin.from, door);
+        let is_denied = self.config.rules.deny_all_names(&origin.from, listener);
         if is_denied {
             self.work().add(1, cost::CONNECTION);
             self.close_with(conn, Refusal::NameNotAllowed.text(), ByeArgs::Ended);

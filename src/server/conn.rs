@@ -15,7 +15,7 @@ use crate::hub::SessionKey;
 use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::rates::{Bucket, Rate};
 use crate::remote::{PackedOrigin, PackedRemote};
-use crate::service::{DoorId, Origin};
+use crate::service::{ListenerId, Origin};
 use crate::wire::Partial;
 
 /// The most bytes of answers that wait while a connection is still read.
@@ -28,7 +28,7 @@ const UNREGISTERED_ANSWERS: usize = 1 << 10;
 #[derive(Debug)]
 pub(super) struct StreamConn {
     from: PackedRemote,
-    door: u32,
+    listener: u32,
     /// `None` for a connection that was opened while the server drained.
     pub(super) admission_class: Option<AdmissionClass>,
     pub(super) session: Option<SessionKey>,
@@ -140,10 +140,10 @@ impl IsEmpty for VecDeque<Batch<'static>> {
 
 impl StreamConn {
     pub(super) fn new(now: Instant, origin: Origin, limits: Limits) -> Self {
-        let PackedOrigin { from, door } = origin.into();
+        let PackedOrigin { from, listener } = origin.into();
         Self {
             from,
-            door,
+            listener,
             admission_class: None,
             session: None,
             lines: None,
@@ -163,12 +163,12 @@ impl StreamConn {
 
     /// Returns the peer's address and the listener.
     pub(super) fn origin(&self) -> Origin {
-        Origin { door: self.door(), from: self.from.unpack() }
+        Origin { listener: self.listener(), from: self.from.unpack() }
     }
 
     /// Returns the listener that accepted it.
-    pub(super) fn door(&self) -> DoorId {
-        self.door as usize
+    pub(super) fn listener(&self) -> ListenerId {
+        self.listener as usize
     }
 
     /// Returns the deadline of the unfinished frame or line.

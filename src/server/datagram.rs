@@ -284,7 +284,7 @@ struct UnvalidatedPeer {
 
 impl UnvalidatedPeer {
     fn origin(&self) -> Origin {
-        Origin { door: self.peer.door, from: Remote::Ip(self.peer.addr) }
+        Origin { listener: self.peer.listener, from: Remote::Ip(self.peer.addr) }
     }
 }
 

@@ -121,7 +121,7 @@ impl Server {
         self.has_room(now, path, origin.from)?;
         log::debug!("{}: {name} begins as a guest", origin.from);
         let token = self.secrets.token();
-        let rate = self.rate_of(origin.door);
+        let rate = self.rate_of(origin.listener);
         let opening = Opening { name, form: Form::Untagged, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
         self.lookup.enter(&self.hub, key);

@@ -13,8 +13,8 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 
 use super::*;
-use crate::door::{Greet, LineDoor};
 use crate::hub::{HubConfig, SlowPolicy};
+use crate::listener::{Greet, LineListener};
 use crate::names::RoomName;
 use crate::rates::Rate;
 use crate::rules::Rules;
@@ -29,7 +29,7 @@ const TAKEN: usize = 256;
 const STEP: u64 = 30_000;
 
 /// The line listener.
-const LINES: DoorId = 1;
+const LINES: ListenerId = 1;
 
 /// Returns 32 bases, each with as many marks as a name may have bytes for.
 fn combining() -> String {
@@ -58,10 +58,10 @@ struct World {
 
 fn config() -> ServerConfig {
     let room = RoomName::parse(b"#lines").unwrap();
-    let lines = LineDoor { room, greet: Greet::Name, echo: true, flush: None };
-    let lines = Door { rate: Rate::UNLIMITED, ..Door::lines("line", lines) };
-    let doors = vec![Door::frames("tcp"), lines];
-    ServerConfig { doors, max_connections: 1 << 20, ..ServerConfig::default() }
+    let lines = LineListener { room, greet: Greet::Name, echo: true, flush: None };
+    let lines = Listener { rate: Rate::UNLIMITED, ..Listener::lines("line", lines) };
+    let listeners = vec![Listener::frames("tcp"), lines];
+    ServerConfig { listeners, max_connections: 1 << 20, ..ServerConfig::default() }
 }
 
 fn frame(verb: &str, payload: &str) -> String {
@@ -119,12 +119,13 @@ impl World {
         }
     }
 
-    fn connect(&mut self, door: DoorId) -> ConnId {
+    fn connect(&mut self, listener: ListenerId) -> ConnId {
         self.conns += 1;
         let conn = ConnId::new(self.conns, 0);
         let from = Remote::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-        let intake = self
-            .hold("connection", |world| world.server.opened(world.now, conn, Origin { door, from }.into()));
+        let intake = self.hold("connection", |world| {
+            world.server.opened(world.now, conn, Origin { listener, from }.into())
+        });
         self.intakes.insert(conn, intake);
         conn
     }

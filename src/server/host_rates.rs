@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::hosts::Host;
 use super::{Owner, Server};
 use crate::rates::{Bucket, Rate};
-use crate::service::{DoorId, Origin};
+use crate::service::{ListenerId, Origin};
 use crate::units::later;
 
 /// The most buckets at once, about 6 MiB. Further hosts share one bucket per listener.
@@ -24,7 +24,7 @@ const MAX_CHECKED: usize = 1_024;
 /// The listener and host of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    listener: DoorId,
+    listener: ListenerId,
     /// `None` for the bucket that hosts share when there are too many.
     host: Option<Host>,
 }
@@ -44,7 +44,7 @@ impl HostRates {
     }
 
     /// Returns the key of a host's bucket, or of the shared one when there is no room for another.
-    fn key(&self, listener: DoorId, host: Host) -> Key {
+    fn key(&self, listener: ListenerId, host: Host) -> Key {
         let own = Key { listener, host: Some(host) };
         if self.buckets.len() < MAX_BUCKETS || self.buckets.contains_key(&own) {
             return own;
@@ -53,7 +53,7 @@ impl HostRates {
     }
 
     /// Returns how long until a message of `bytes` bytes conforms.
-    fn wait(&self, now: Instant, listener: DoorId, host: Host, bytes: usize) -> Duration {
+    fn wait(&self, now: Instant, listener: ListenerId, host: Host, bytes: usize) -> Duration {
         let bucket = self.buckets.get(&self.key(listener, host));
         // A missing bucket is full, and a full one takes any message.
         bucket.map_or(Duration::ZERO, |bucket| bucket.wait(now, bytes))
@@ -64,7 +64,7 @@ impl HostRates {
     fn take(
         &mut self,
         now: Instant,
-        (listener, rate): (DoorId, Rate),
+        (listener, rate): (ListenerId, Rate),
         host: Host,
         bytes: usize,
     ) -> Option<Instant> {
@@ -114,7 +114,7 @@ pub(super) enum HostTokens {
 impl Server {
     /// Returns the limit per host for peers of this origin, and their host.
     pub(super) fn host_rate(&self, origin: &Origin) -> Option<(Rate, Host)> {
-        let rate = self.door(origin.door)?.rate_per_host;
+        let rate = self.listener(origin.listener)?.rate_per_host;
         (rate != Rate::UNLIMITED).then_some(())?;
         Some((rate, Host::of(origin.from)?))
     }
@@ -127,13 +127,13 @@ impl Server {
     /// Returns how long until the bucket of a peer's host has the tokens for a message of `bytes` bytes.
     pub(super) fn host_wait(&self, now: Instant, origin: &Origin, bytes: usize) -> Duration {
         let limited = self.host_rate(origin);
-        limited.map_or(Duration::ZERO, |(_, host)| self.host_rates.wait(now, origin.door, host, bytes))
+        limited.map_or(Duration::ZERO, |(_, host)| self.host_rates.wait(now, origin.listener, host, bytes))
     }
 
     /// Takes the tokens of a message from the bucket of a peer's host.
     pub(super) fn take_of_host(&mut self, now: Instant, origin: &Origin, bytes: usize) {
         let Some((rate, host)) = self.host_rate(origin) else { return };
-        if let Some(at) = self.host_rates.take(now, (origin.door, rate), host, bytes) {
+        if let Some(at) = self.host_rates.take(now, (origin.listener, rate), host, bytes) {
             self.timers.advance(Owner::HostRates, at);
         }
     }

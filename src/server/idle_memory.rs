@@ -112,7 +112,7 @@ fn what_registered_connections_take() {
     measure("registered connections", 19_000, |n| {
         let conn = ConnId::new(n, 0);
         let mut intake =
-            server.opened(now, conn, Origin { door: 0, from: Remote::Ip(nth_peer(n).addr) }.into());
+            server.opened(now, conn, Origin { listener: 0, from: Remote::Ip(nth_peer(n).addr) }.into());
         let name = format!("client{n}");
         let reg = format!("REG {:04} {name}", name.len() + 1);
         let batch = intake.received(now, reg.as_bytes());

@@ -42,13 +42,13 @@ use rand::CryptoRng;
 
 use crate::config::ServerConfig;
 use crate::conn_map::ConnMap;
-use crate::door::{Door, Speaks};
 use crate::hub::work::cost;
 use crate::hub::{Hub, Path, Session, SessionKey};
 use crate::link::{Direction, Flows};
+use crate::listener::{Listener, Speaks};
 use crate::log_limiter::LogLimiter;
 use crate::output::Output;
-use crate::service::{Arrival, CloseReason, ConnId, DoorId, Flow, Origin, Peer, Service, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Flow, ListenerId, Origin, Peer, Service, Transmit};
 use crate::timers::Timers;
 
 mod access;
@@ -209,9 +209,9 @@ pub struct Server {
 /// Returns an empty hub in which the rooms of line listeners are reserved.
 fn make_hub(config: &ServerConfig) -> Hub {
     let mut hub = Hub::new(config.hub.clone());
-    for door in &config.doors {
-        if let Speaks::Lines(door) = &door.speaks {
-            hub.reserve_room(&door.room);
+    for listener in &config.listeners {
+        if let Speaks::Lines(listener) = &listener.speaks {
+            hub.reserve_room(&listener.room);
         }
     }
     hub
@@ -299,8 +299,8 @@ impl Server {
     }
 
     /// Returns the settings of a listener.
-    fn door(&self, id: DoorId) -> Option<&Door> {
-        self.config.doors.get(id)
+    fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.config.listeners.get(id)
     }
 
     fn is_draining(&self) -> bool {
@@ -368,7 +368,7 @@ impl Service for Server {
         match arrival {
             Arrival::Accepted(origin) => self.open_stream(now, conn, origin),
             // The server asks for no connections. A dialed one is served as on the first listener.
-            Arrival::Dialed(_, from) => self.open_stream(now, conn, Origin { door: 0, from }),
+            Arrival::Dialed(_, from) => self.open_stream(now, conn, Origin { listener: 0, from }),
         }
     }
 

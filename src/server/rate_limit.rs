@@ -16,14 +16,14 @@ use super::host_rates::HostTokens;
 use crate::error::Refusal;
 use crate::hub::{Path, SessionKey};
 use crate::rates::Rate;
-use crate::service::{ConnId, DoorId, Origin, Peer};
+use crate::service::{ConnId, ListenerId, Origin, Peer};
 use crate::units::later;
 use crate::wire::{Frame, RegArgs, Verb, prefix_of};
 
 impl Server {
     /// Returns the rate limit of each peer on a listener.
-    pub(super) fn rate_of(&self, door: DoorId) -> Rate {
-        self.door(door).map_or(Rate::UNLIMITED, |door| door.rate)
+    pub(super) fn rate_of(&self, listener: ListenerId) -> Rate {
+        self.listener(listener).map_or(Rate::UNLIMITED, |listener| listener.rate)
     }
 }
 

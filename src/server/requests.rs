@@ -272,7 +272,7 @@ impl Server {
         }
         let (token, tagged) = (self.secrets.token(), frame.id.is_some());
         let form = if tagged { Form::Tagged } else { Form::Untagged };
-        let rate = self.rate_of(origin.door);
+        let rate = self.rate_of(origin.listener);
         let key = self.hub.open(Opening { name, form, token, nonce, path, origin, rate })?;
         self.lookup.enter(&self.hub, key);
         self.hold_host(path, origin.from);

@@ -37,8 +37,10 @@ impl Server {
     /// Lets `path` carry the session, and closes the older connection with a notice.
     pub(super) fn take_up(&mut self, now: Instant, key: SessionKey, path: Path, origin: Origin) {
         let older = self.hub.get(key).map(Session::path);
-        let rate = self.rate_of(origin.door);
-        if let Some(session) = self.hub.get_mut(key).filter(|session| session.origin().door != origin.door) {
+        let rate = self.rate_of(origin.listener);
+        if let Some(session) =
+            self.hub.get_mut(key).filter(|session| session.origin().listener != origin.listener)
+        {
             session.set_rate(rate);
         }
         if let Some(session) = self.hub.get(key) {

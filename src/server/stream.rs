@@ -34,8 +34,8 @@ impl Server {
         let flow = self.simulates().then(|| self.flow_of(conn));
         // The link's clock starts with the first connection; each connection's half counts from there.
         self.incoming.verdicts.begin(now);
-        let rate = self.rate_of(origin.door);
-        let is_line_listener = self.is_line_listener(origin.door);
+        let rate = self.rate_of(origin.listener);
+        let is_line_listener = self.is_line_listener(origin.listener);
         let lines = is_line_listener.then(|| Box::new(LineConn::new()));
         let losing = flow.map(|flow| Box::new(Losing { flow, answers_sent: 0 }));
         let limits = Limits { bucket: Bucket::new(rate), host_tokens: self.host_tokens(&origin) };

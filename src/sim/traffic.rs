@@ -98,7 +98,7 @@ impl Sim {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let decoder =
-            self.server.opened(self.now, conn, Origin { door: 0, from: Remote::Ip(node.addr) }.into());
+            self.server.opened(self.now, conn, Origin { listener: 0, from: Remote::Ip(node.addr) }.into());
         node.pipe = Some(Pipe::new(conn, decoder));
         node.client.handle_connected(self.now);
     }

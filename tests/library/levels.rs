@@ -32,7 +32,7 @@ const LEVELS: &[&str] = &[
     "names",
     "rates",
     "rules",
-    "door",
+    "listener",
     "hub_config",
     "hub",
     "config",

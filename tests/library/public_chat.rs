@@ -1,4 +1,4 @@
-//! The chat has no door of its own through the wall: it is built here from public items alone, on an engine of the
+//! The chat has no listener of its own through the wall: it is built here from public items alone, on an engine of the
 //! crate's, and on one of some forty lines that knows nothing but the numbered contract of `service`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
@@ -14,7 +14,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::net::client::Event;
-use sayagain::net::{Doors, Engine, EngineKind, blocking};
+use sayagain::net::{Engine, EngineKind, Listeners, blocking};
 use sayagain::output::Output;
 use sayagain::reliable::Outcome;
 use sayagain::server::Server;
@@ -23,22 +23,22 @@ use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Remote, Servi
 /// How long anything may take that is to happen at once.
 const SOON: Duration = Duration::from_secs(10);
 
-fn chat(now: Instant, doors: &Doors) -> Server {
-    let config = ServerConfig { doors: doors.list(), ..ServerConfig::default() };
+fn chat(now: Instant, listeners: &Listeners) -> Server {
+    let config = ServerConfig { listeners: listeners.list(), ..ServerConfig::default() };
     Server::new(now, config, Box::new(ChaCha20Rng::seed_from_u64(1)))
 }
 
-fn doors(urls: &[&str]) -> Doors {
-    let mut doors = Doors::default();
+fn listeners(urls: &[&str]) -> Listeners {
+    let mut listeners = Listeners::default();
     for url in urls {
-        doors.add(&url.parse().unwrap()).unwrap();
+        listeners.add(&url.parse().unwrap()).unwrap();
     }
-    doors
+    listeners
 }
 
 #[test]
 fn the_chat_is_one_service_among_others_on_a_public_engine() {
-    let bound = doors(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "line://127.0.0.1:0"]);
+    let bound = listeners(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "line://127.0.0.1:0"]);
     let server = chat(Instant::now(), &bound);
     let engine = Engine::start(EngineKind::Poll, bound, |_| server).unwrap();
     let places: Vec<String> = engine.places().iter().map(ToString::to_string).collect();
@@ -79,7 +79,7 @@ fn drive<S: Service>(listener: &TcpListener, service: &mut S, is_done: impl Fn(&
             let id = ConnId::new(count, 0);
             count += 1;
             let intake =
-                service.opened(Instant::now(), id, Origin { door: 0, from: Remote::Ip(addr) }.into());
+                service.opened(Instant::now(), id, Origin { listener: 0, from: Remote::Ip(addr) }.into());
             conns.push((id, stream, intake, true));
         }
         conns.retain_mut(|(id, stream, intake, _)| {
@@ -122,7 +122,7 @@ fn the_chat_runs_on_somebody_elses_engine_as_well() {
         ada.write_all(b"REG 0004 adaSND 0012 ada myself!").unwrap();
         until(&mut ada, b"RCV 0017 ada 0001 myself!");
     });
-    let mut server = chat(Instant::now(), &Doors::default());
+    let mut server = chat(Instant::now(), &Listeners::default());
     drive(&listener, &mut server, |server| {
         server.totals().hub.messages == 1 && server.is_settled() && server.sessions() == 0
     });

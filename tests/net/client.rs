@@ -20,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use sayagain::client::{Closed, Names};
 use sayagain::config::ServerConfig;
 use sayagain::net::client::{Builder, Client, ConnectError, Ending, Event, Events, Request};
-use sayagain::net::{Doors, Engine, EngineKind, blocking};
+use sayagain::net::{Engine, EngineKind, Listeners, blocking};
 use sayagain::reliable::{Backoff, Outcome};
 use sayagain::server::Server;
 use sayagain::wire::Verb;
@@ -129,7 +129,7 @@ fn with_loss_of_50_percent_every_message_arrives_once_and_in_order() {
 fn a_client_connects_over_a_unix_socket() {
     let place = tempfile::tempdir().unwrap();
     let url = format!("unix://{}/chat", place.path().display());
-    let mut listeners = Doors::default();
+    let mut listeners = Listeners::default();
     listeners.add(&url.parse().unwrap()).unwrap();
     let rng = Box::new(ChaCha20Rng::seed_from_u64(1));
     let engine =

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sayagain::door::Framing;
 use sayagain::host::{Context, Handler, Host, SendError, Settings};
+use sayagain::listener::Framing;
 use sayagain::net::core::Event;
-use sayagain::net::{ConnectUrl, Core, Doors, Engine, EngineKind};
+use sayagain::net::{ConnectUrl, Core, Engine, EngineKind, Listeners};
 use sayagain::service::{CloseReason, ConnId, DialId, Peer};
 
 /// The longest wait for an event that should happen at once.
@@ -85,7 +85,7 @@ fn start<H: Handler + 'static>(
     settings: Settings,
     handler: H,
 ) -> (Engine<Host<H>>, String) {
-    let mut listeners = Doors::default();
+    let mut listeners = Listeners::default();
     listeners.add(&url.parse().unwrap()).unwrap();
     let list = listeners.list();
     let engine = Engine::start(kind, listeners, |_| Host::new(settings, list, handler)).unwrap();

@@ -41,11 +41,11 @@ fn local() -> UdpSocket {
 
 /// A plain relay for one client: a thread for each direction.
 fn plain_relay(upstream: SocketAddr) -> SocketAddr {
-    let (door, out) = (Arc::new(local()), Arc::new(local()));
+    let (listener, out) = (Arc::new(local()), Arc::new(local()));
     out.connect(upstream).unwrap();
-    let addr = door.local_addr().unwrap();
+    let addr = listener.local_addr().unwrap();
     let (client, known) = std::sync::mpsc::channel();
-    let (from, to) = (door.clone(), out.clone());
+    let (from, to) = (listener.clone(), out.clone());
     std::thread::spawn(move || {
         let (mut buffer, mut last) = (vec![0; 65_536], None);
         loop {
@@ -60,7 +60,7 @@ fn plain_relay(upstream: SocketAddr) -> SocketAddr {
         let (mut buffer, mut client) = (vec![0; 65_536], known.recv().unwrap());
         while let Ok(count) = out.recv(&mut buffer) {
             client = known.try_iter().last().unwrap_or(client);
-            let _ = door.send_to(&buffer[..count], client);
+            let _ = listener.send_to(&buffer[..count], client);
         }
     });
     addr

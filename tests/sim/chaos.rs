@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use sayagain::client::Event;
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
-use sayagain::door::Door;
 use sayagain::hub::Sabotage;
 use sayagain::link::LinkConfig;
+use sayagain::listener::Listener;
 use sayagain::reliable::{Backoff, Outcome, Ticket};
 use sayagain::sim::{ClientId, Sim};
 
@@ -147,9 +147,9 @@ fn over_the_worst_network_every_message_arrives_once_and_in_order_or_its_outcome
 fn with_rate_limits_too_no_message_is_lost_duplicated_or_reordered() {
     let mut total = Tally::default();
     for (seed, rate) in (1..31).zip(["2/s", "1/s", "20/s,100B/s"].into_iter().cycle()) {
-        let mut door = Door::frames("udp");
-        door.rate = rate.parse().unwrap();
-        let server = ServerConfig { doors: vec![door], ..ServerConfig::default() };
+        let mut listener = Listener::frames("udp");
+        listener.rate = rate.parse().unwrap();
+        let server = ServerConfig { listeners: vec![listener], ..ServerConfig::default() };
         match exchange_with(server, seed, 60, &policy_of(seed), Broken::default()) {
             Ok((_, tally)) => total.add(tally),
             Err(why) => panic!("seed {seed}, {rate}: {why}"),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use log::Level;
 use sayagain::config::ServerConfig;
-use sayagain::door::{Door, Greet, LineDoor};
 use sayagain::hub::{HubConfig, SlowPolicy};
+use sayagain::listener::{Greet, LineListener, Listener};
 use sayagain::names::RoomName;
 use sayagain::rates::Rate;
 use sayagain::rules::Rules;
@@ -151,11 +151,11 @@ const LINES: usize = 1;
 
 fn config(cause: Cause) -> ServerConfig {
     let room = RoomName::parse(b"#lobby").unwrap();
-    let door = LineDoor { room, greet: Greet::Name, echo: false, flush: None };
-    let lines = Door { rate: Rate::UNLIMITED, ..Door::lines("line", door) };
+    let listener = LineListener { room, greet: Greet::Name, echo: false, flush: None };
+    let lines = Listener { rate: Rate::UNLIMITED, ..Listener::lines("line", listener) };
     let slow = HubConfig { slow: SlowPolicy::Disconnect, max_pending: 4_000, ..HubConfig::default() };
     ServerConfig {
-        doors: vec![Door::frames("tcp"), lines],
+        listeners: vec![Listener::frames("tcp"), lines],
         hub: if cause == Cause::SlowConsumer { slow } else { HubConfig::default() },
         back_in: (cause == Cause::DrainBackInFive).then_some(Duration::from_secs(5)),
         ..ServerConfig::default()

@@ -2,7 +2,7 @@
 
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 const LOSS: &str = include_str!("../../docs/loss.md");
-const LISTENERS: &str = include_str!("../../docs/doors.md");
+const LISTENERS: &str = include_str!("../../docs/listeners.md");
 const TABLE: &str = include_str!("../../docs/loss/five-sends.csv");
 
 /// The seeds of a target.

@@ -12,7 +12,7 @@ use sayagain::config::ServerConfig;
 use sayagain::output::Output;
 use sayagain::rules::Rules;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{CloseReason, ConnId, Decoder, DoorId, Origin, Peer, Remote, Service};
+use sayagain::service::{CloseReason, ConnId, Decoder, ListenerId, Origin, Peer, Remote, Service};
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -62,7 +62,7 @@ impl ServerHarness {
 
     /// Opens a stream connection from this peer at a listener.
     pub(crate) fn connect_at(&mut self, listener: usize, from: Remote) -> Conn {
-        self.connect_from(Origin { door: listener, from })
+        self.connect_from(Origin { listener: listener, from })
     }
 
     /// Opens a stream connection with this origin.
@@ -203,7 +203,7 @@ impl ServerHarness {
     /// The same through another listener.
     pub(crate) fn datagram_through(
         &mut self,
-        listener: DoorId,
+        listener: ListenerId,
         from: SocketAddr,
         bytes: impl AsRef<[u8]>,
     ) -> Vec<String> {

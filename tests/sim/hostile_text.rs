@@ -100,7 +100,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         let mut harness = ServerHarness::new(config());
-        let watchers = [ASKS, ASKS_NOT].map(|door| harness.connect_at(door, Remote::Ip(local(9))));
+        let watchers = [ASKS, ASKS_NOT].map(|listener| harness.connect_at(listener, Remote::Ip(local(9))));
         harness.say(watchers[0], "Watcher\n");
         harness.say(watchers[1], "/nick Watcher2\n/join #other\n");
         let frida = harness.connect_as("REG 0006 fridaJON 0007 #lobbyJON 0007 #other");

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sayagain::config::ServerConfig;
-use sayagain::door::Door;
 use sayagain::hub::HubConfig;
+use sayagain::listener::Listener;
 use sayagain::rules::Rules;
 use sayagain::service::{ConnId, Remote, Service as _};
 
@@ -21,9 +21,9 @@ fn at_most(max_per_host: usize) -> ServerHarness {
 
 /// A server whose only listener, for streams and datagrams alike, has these rates.
 fn limited(rate: &str, rate_per_host: &str) -> ServerHarness {
-    let mut door = Door::frames("tcp");
-    (door.rate, door.rate_per_host) = (rate.parse().unwrap(), rate_per_host.parse().unwrap());
-    ServerHarness::new(ServerConfig { doors: vec![door], ..ServerConfig::default() })
+    let mut listener = Listener::frames("tcp");
+    (listener.rate, listener.rate_per_host) = (rate.parse().unwrap(), rate_per_host.parse().unwrap());
+    ServerHarness::new(ServerConfig { listeners: vec![listener], ..ServerConfig::default() })
 }
 
 fn at(ip: &str, port: u16) -> SocketAddr {
@@ -352,11 +352,14 @@ mod rates {
 
     #[test]
     fn a_bare_reg_costs_a_token_of_its_host() {
-        let mut door = Door::frames("udp");
-        door.rate_per_host = "2/s".parse().unwrap();
+        let mut listener = Listener::frames("udp");
+        listener.rate_per_host = "2/s".parse().unwrap();
         let bare_udp = vec!["192.0.2.0/24".parse().unwrap()];
-        let mut harness =
-            ServerHarness::new(ServerConfig { doors: vec![door], bare_udp, ..ServerConfig::default() });
+        let mut harness = ServerHarness::new(ServerConfig {
+            listeners: vec![listener],
+            bare_udp,
+            ..ServerConfig::default()
+        });
         let answers: Vec<String> =
             (1..5).map(|n| harness.datagram(at("192.0.2.1", n), format!("REG 0003 c{n}")).concat()).collect();
         assert_eq!(answers, ["", "", "ERR 0018 slow down: 500 ms", "ERR 0018 slow down: 500 ms"]);

@@ -132,9 +132,9 @@ fn a_long_frame_is_refused_at_its_head_before_reg_and_accepted_after_reg() {
 #[test]
 fn frames_that_wait_for_tokens_behind_a_late_reg_are_checked_when_they_are_executed() {
     let mut config = ServerConfig::default();
-    let mut door = sayagain::door::Door::frames("tcp");
-    door.rate = "2/s".parse().unwrap();
-    config.doors.push(door);
+    let mut listener = sayagain::listener::Listener::frames("tcp");
+    listener.rate = "2/s".parse().unwrap();
+    config.listeners.push(listener);
     let mut harness = ServerHarness::new(config);
     let message = format!("PNG 0000PNG 0000REG 0004 adaSND 5004 ada {}", "x".repeat(4_999));
     let (front, back) = message.split_at(1_500);
@@ -249,9 +249,10 @@ fn reads_are_small_before_a_whole_reg_and_always_on_a_listener_with_a_rate() {
         assert_eq!(after(&mut free, conn, said), 4_096, "{said}");
     }
     assert_eq!(after(&mut free, conn, "da"), usize::MAX);
-    let mut door = sayagain::door::Door::frames("tcp");
-    door.rate = "5/s".parse().unwrap();
-    let mut limited = ServerHarness::new(ServerConfig { doors: vec![door], ..ServerConfig::default() });
+    let mut listener = sayagain::listener::Listener::frames("tcp");
+    listener.rate = "5/s".parse().unwrap();
+    let mut limited =
+        ServerHarness::new(ServerConfig { listeners: vec![listener], ..ServerConfig::default() });
     let conn = limited.connect();
     assert_eq!(after(&mut limited, conn, "REG 0004 ada"), 4_096);
 }

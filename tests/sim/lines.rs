@@ -6,8 +6,8 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sayagain::config::ServerConfig;
-use sayagain::door::{Door, Greet, LineDoor};
 use sayagain::hub::{HubConfig, SlowPolicy};
+use sayagain::listener::{Greet, LineListener, Listener};
 use sayagain::names::RoomName;
 use sayagain::rates::Rate;
 use sayagain::rules::Rules;
@@ -30,13 +30,14 @@ const WELCOME: &str = "Welcome to sayagain! Enter your name: ";
 
 pub(crate) fn config() -> ServerConfig {
     let room = RoomName::parse(b"#lobby").unwrap();
-    let asks = LineDoor { room, greet: Greet::Name, echo: true, flush: None };
-    let asks_not = LineDoor { greet: Greet::None, echo: false, ..asks.clone() };
-    let flushes = LineDoor { flush: Some(ms(200)), ..asks.clone() };
-    let unmetered = |door| Door { rate: Rate::UNLIMITED, ..Door::lines("line", door) };
-    let metered = Door::lines("line", asks.clone());
-    let doors = vec![Door::frames("tcp"), unmetered(asks), unmetered(asks_not), unmetered(flushes), metered];
-    ServerConfig { doors, ..ServerConfig::default() }
+    let asks = LineListener { room, greet: Greet::Name, echo: true, flush: None };
+    let asks_not = LineListener { greet: Greet::None, echo: false, ..asks.clone() };
+    let flushes = LineListener { flush: Some(ms(200)), ..asks.clone() };
+    let unmetered = |listener| Listener { rate: Rate::UNLIMITED, ..Listener::lines("line", listener) };
+    let metered = Listener::lines("line", asks.clone());
+    let listeners =
+        vec![Listener::frames("tcp"), unmetered(asks), unmetered(asks_not), unmetered(flushes), metered];
+    ServerConfig { listeners, ..ServerConfig::default() }
 }
 
 fn harness() -> ServerHarness {
@@ -44,15 +45,15 @@ fn harness() -> ServerHarness {
 }
 
 /// Connects to a listener that asks for a name.
-fn open_line(harness: &mut ServerHarness, door: usize) -> Conn {
-    let conn = harness.connect_at(door, Remote::Ip(local(50_000)));
+fn open_line(harness: &mut ServerHarness, listener: usize) -> Conn {
+    let conn = harness.connect_at(listener, Remote::Ip(local(50_000)));
     assert_eq!(harness.heard(conn), WELCOME);
     conn
 }
 
 /// A line client with a name, in the lobby.
-fn enter(harness: &mut ServerHarness, door: usize, name: &str) -> Conn {
-    let conn = open_line(harness, door);
+fn enter(harness: &mut ServerHarness, listener: usize, name: &str) -> Conn {
+    let conn = open_line(harness, listener);
     let welcome = format!("* you are {name} in #lobby; /help lists what else you can do\n");
     assert_eq!(harness.say(conn, format!("{name}\n")), welcome);
     conn
@@ -309,14 +310,14 @@ fn form_post(target: &str) -> String {
 fn a_form_posted_by_a_browser_is_never_sent_to_a_room() {
     let cut = format!("/{}", "x".repeat(2_000));
     let very_long = format!("/{}", "x".repeat(20_000));
-    for door in [ASKS, ASKS_NOT, FLUSHES] {
+    for listener in [ASKS, ASKS_NOT, FLUSHES] {
         for target in ["/", "/a?b=c", cut.as_str(), very_long.as_str()] {
             let mut harness = harness();
             let watcher = enter(&mut harness, ASKS, "Watcher");
-            let page = harness.connect_at(door, Remote::Ip(local(50_000)));
+            let page = harness.connect_at(listener, Remote::Ip(local(50_000)));
             harness.heard(page);
             let told = "* this is no web server\n* goodbye\n";
-            assert_eq!(harness.say(page, form_post(target)), told, "{door}: {} bytes", target.len());
+            assert_eq!(harness.say(page, form_post(target)), told, "{listener}: {} bytes", target.len());
             assert!(harness.is_closed(page));
             assert_eq!(harness.heard(watcher), "");
             harness.hang_up(page);
@@ -753,8 +754,8 @@ fn noise(seed: u64) -> (u64, u64, usize) {
     let (mut conns, mut closed) = (Vec::new(), 0);
     for _ in 0..400 {
         if conns.len() < 6 {
-            let door = rng.random_range(1..=METERED);
-            conns.push(harness.connect_at(door, Remote::Ip(local(rng.random_range(1..9)))));
+            let listener = rng.random_range(1..=METERED);
+            conns.push(harness.connect_at(listener, Remote::Ip(local(rng.random_range(1..9)))));
         }
         let conn = *conns.choose(&mut rng).unwrap();
         match rng.random_range(0..10) {

@@ -1,4 +1,4 @@
-//! The tables of limits in docs/doors.md and docs/protocol.md, executed. For each row a function reads the stated
+//! The tables of limits in docs/listeners.md and docs/protocol.md, executed. For each row a function reads the stated
 //! bound, compares it with the code, and drives the server to it. A row without a function fails the test.
 
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser as _};
 use sayagain::cli::server::Args;
 use sayagain::config::ServerConfig;
-use sayagain::door::Door;
 use sayagain::hub::queue::FRAME_OVERHEAD;
 use sayagain::hub::{HubConfig, MAX_ROOMS, SlowPolicy};
+use sayagain::listener::Listener;
 use sayagain::names::MAX_NAME_CHARS;
 use sayagain::net::ListenUrl;
 use sayagain::rates::Rate;
@@ -22,7 +22,7 @@ use crate::harness::{Conn, ServerHarness, addr, local, nonce, reg, register, snd
 use crate::lines::ASKS;
 use crate::support::{ms, secs};
 
-const LISTENERS: &str = include_str!("../../docs/doors.md");
+const LISTENERS: &str = include_str!("../../docs/listeners.md");
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 
 /// A row of a table.
@@ -107,7 +107,7 @@ fn every_limit_of_the_listeners_page_holds() {
             ("time to register, or to say a name", time_to_register),
             ("time to finish a frame once begun", time_to_finish),
             ("unfinished input before there is a session", unfinished_before_reg),
-            ("names refused at a line door before there is one", names_refused),
+            ("names refused at a line listener before there is one", names_refused),
             ("echo of a PNG on a stream", echo),
             ("answers to one datagram", answers_to_one_datagram),
             ("work in one hold of the server's lock", work_in_one_hold),
@@ -169,7 +169,7 @@ fn harness() -> ServerHarness {
 /// Frames at the first listener, lines at the second.
 fn with(config: ServerConfig) -> ServerHarness {
     let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
-    ServerHarness::new(ServerConfig { doors: vec![Door::frames("tcp"), lines.door], ..config })
+    ServerHarness::new(ServerConfig { listeners: vec![Listener::frames("tcp"), lines.listener], ..config })
 }
 
 fn with_hub(hub: HubConfig) -> ServerHarness {
@@ -634,5 +634,8 @@ fn the_defaults_of_the_options_are_those_of_the_library() {
         [library.max_pending, library.max_pending_messages, library.max_memory, library.max_sessions]
     );
     assert_eq!((typed.slow, typed.push_timeouts), (library.slow, library.push_timeouts));
-    assert_eq!("line://localhost".parse::<ListenUrl>().unwrap().door.rate, "5/s".parse::<Rate>().unwrap());
+    assert_eq!(
+        "line://localhost".parse::<ListenUrl>().unwrap().listener.rate,
+        "5/s".parse::<Rate>().unwrap()
+    );
 }

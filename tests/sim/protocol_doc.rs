@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sayagain::config::ServerConfig;
-use sayagain::door::Door;
+use sayagain::listener::Listener;
 use sayagain::net::ListenUrl;
 use sayagain::service::Remote;
 
@@ -20,33 +20,33 @@ const PAGE: &str = include_str!("../../docs/protocol.md");
 /// The clients of one exchange.
 struct Stage {
     harness: ServerHarness,
-    door: String,
+    listener: String,
     conns: BTreeMap<char, Conn>,
 }
 
 impl Stage {
     fn addr(&self, who: char) -> SocketAddr {
         let port = 1_000 + u16::from(u8::try_from(who).unwrap() - b'A');
-        if self.door == "local" { local(port) } else { addr(1, port) }
+        if self.listener == "local" { local(port) } else { addr(1, port) }
     }
 
-    fn is_at_line_door(&self, who: char) -> bool {
-        self.door == "lines" && who != 'F'
+    fn is_at_line_listener(&self, who: char) -> bool {
+        self.listener == "lines" && who != 'F'
     }
 
     fn conn(&mut self, who: char) -> Conn {
-        let (door, from) = (usize::from(self.is_at_line_door(who)), Remote::Ip(self.addr(who)));
-        *self.conns.entry(who).or_insert_with(|| self.harness.connect_at(door, from))
+        let (listener, from) = (usize::from(self.is_at_line_listener(who)), Remote::Ip(self.addr(who)));
+        *self.conns.entry(who).or_insert_with(|| self.harness.connect_at(listener, from))
     }
 
     fn is_stream(&self) -> bool {
-        ["tcp", "lines"].contains(&&*self.door)
+        ["tcp", "lines"].contains(&&*self.listener)
     }
 
     fn send(&mut self, who: char, bytes: &str) -> String {
         if self.is_stream() {
             let conn = self.conn(who);
-            let end = if self.is_at_line_door(who) { "\n" } else { "" };
+            let end = if self.is_at_line_listener(who) { "\n" } else { "" };
             self.harness.say(conn, format!("{bytes}{end}"))
         } else {
             let addr = self.addr(who);
@@ -76,7 +76,7 @@ fn open() -> ServerHarness {
     let lines: ListenUrl = "line://localhost?rate=none".parse().unwrap();
     let back_in = Some(Duration::from_secs(5));
     ServerHarness::new(ServerConfig {
-        doors: vec![Door::frames("tcp"), lines.door],
+        listeners: vec![Listener::frames("tcp"), lines.listener],
         back_in,
         ..ServerConfig::default()
     })
@@ -88,8 +88,8 @@ fn first_line(heard: &mut String) -> String {
     heard.drain(..end).collect::<String>().trim_end().to_owned()
 }
 
-fn replay(door: &str, lines: &[&str]) -> Vec<String> {
-    let mut stage = Stage { harness: open(), door: door.to_owned(), conns: BTreeMap::new() };
+fn replay(listener: &str, lines: &[&str]) -> Vec<String> {
+    let mut stage = Stage { harness: open(), listener: listener.to_owned(), conns: BTreeMap::new() };
     let mut heard: BTreeMap<char, String> = BTreeMap::new();
     let mut seen = Vec::new();
     for line in lines {
@@ -113,7 +113,8 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
                 let more = stage.hear(who);
                 let all = heard.entry(who).or_default();
                 all.push_str(&more);
-                let shown = if stage.is_at_line_door(who) { first_line(all) } else { std::mem::take(all) };
+                let shown =
+                    if stage.is_at_line_listener(who) { first_line(all) } else { std::mem::take(all) };
                 seen.push(format!("{who}< {shown}"));
             }
             ": cut" => {
@@ -140,13 +141,13 @@ fn replay(door: &str, lines: &[&str]) -> Vec<String> {
 fn the_server_replays_every_exchange_on_the_page() {
     let mut exchanges = 0;
     for block in PAGE.split("\n```").skip(1).step_by(2) {
-        let (door, text) = block.split_once('\n').unwrap();
-        if !["tcp", "udp", "local", "lines"].contains(&door) {
+        let (listener, text) = block.split_once('\n').unwrap();
+        if !["tcp", "udp", "local", "lines"].contains(&listener) {
             continue;
         }
         exchanges += 1;
         let lines: Vec<&str> = text.lines().collect();
-        let seen = replay(door, &lines);
+        let seen = replay(listener, &lines);
         assert_eq!(seen, lines, "\nexchange {exchanges} is really:\n{}\n", seen.join("\n"));
     }
     assert_eq!(exchanges, 13);

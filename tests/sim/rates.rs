@@ -6,8 +6,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sayagain::client::{Client, Event};
 use sayagain::config::{ClientConfig, ServerConfig, Transport};
-use sayagain::door::Door;
 use sayagain::link::LinkConfig;
+use sayagain::listener::Listener;
 use sayagain::reliable::{AskedToWait, Backoff, Outcome, Ticket};
 use sayagain::sim::Sim;
 
@@ -16,9 +16,9 @@ use crate::support::{doubling, messages, ms, outcomes, patient, secs};
 
 /// A server whose first listener has this rate.
 fn limited(rate: &str) -> ServerConfig {
-    let mut door = Door::frames("tcp");
-    door.rate = rate.parse().unwrap();
-    ServerConfig { doors: vec![door], ..ServerConfig::default() }
+    let mut listener = Listener::frames("tcp");
+    listener.rate = rate.parse().unwrap();
+    ServerConfig { listeners: vec![listener], ..ServerConfig::default() }
 }
 
 fn harness(rate: &str) -> ServerHarness {
@@ -644,11 +644,12 @@ fn repeats_of_a_request_that_waited_for_a_token_delay_no_other_request() {
 #[test]
 fn a_session_that_moves_to_another_listener_has_the_rate_of_that_listener() {
     let [fast, slow] = ["none", "1/s"].map(|rate| {
-        let mut door = Door::frames("tcp");
-        door.rate = rate.parse().unwrap();
-        door
+        let mut listener = Listener::frames("tcp");
+        listener.rate = rate.parse().unwrap();
+        listener
     });
-    let mut harness = ServerHarness::new(ServerConfig { doors: vec![fast, slow], ..ServerConfig::default() });
+    let mut harness =
+        ServerHarness::new(ServerConfig { listeners: vec![fast, slow], ..ServerConfig::default() });
     let (here, there) = (addr(1, 1), addr(1, 2));
     let token = register(&mut harness, here, "ada", &nonce(1));
     let ping = |id: u64| format!("~{token} @{id} PNG 0000");

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use sayagain::config::ServerConfig;
-use sayagain::door::Door;
+use sayagain::listener::Listener;
 use sayagain::rules::Rules;
 use sayagain::service::{Origin, Remote};
 
 use super::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register, snd};
 use super::support::secs;
 
-const DOORS: [&str; 5] = ["tcp", "udp", "unix", "line", "lan"];
+const LISTENERS: [&str; 5] = ["tcp", "udp", "unix", "line", "lan"];
 
 /// The datagram listener.
 const UDP: usize = 1;
@@ -25,16 +25,16 @@ fn rules(text: &str) -> Rules {
 }
 
 fn harness(text: &str) -> ServerHarness {
-    let doors = DOORS.map(Door::frames).to_vec();
-    ServerHarness::new(ServerConfig { doors, rules: rules(text), ..ServerConfig::default() })
+    let listeners = LISTENERS.map(Listener::frames).to_vec();
+    ServerHarness::new(ServerConfig { listeners, rules: rules(text), ..ServerConfig::default() })
 }
 
-fn ip(door: usize, ip: &str) -> Origin {
-    Origin { door, from: Remote::Ip(SocketAddr::new(ip.parse().unwrap(), 4_000)) }
+fn ip(listener: usize, ip: &str) -> Origin {
+    Origin { listener, from: Remote::Ip(SocketAddr::new(ip.parse().unwrap(), 4_000)) }
 }
 
 fn unix(uid: u32, gid: u32) -> Origin {
-    Origin { door: 2, from: Remote::Unix { uid, gid } }
+    Origin { listener: 2, from: Remote::Unix { uid, gid } }
 }
 
 /// The origins of the visitors, in the order of the columns of [`TABLE`].
@@ -73,7 +73,7 @@ const TABLE: [(&str, [&str; 4]); 8] = [
         ["-++----+++-+-", "-++----+++-+-", "+++++++++++++", "+++++++++++++"],
     ),
     (
-        "[[rule]]\nname = 'scope*'\ndoor = 'line'",
+        "[[rule]]\nname = 'scope*'\nlistener = 'line'",
         ["----------++-", "----------++-", "+++++++++++++", "+++++++++++++"],
     ),
     (
@@ -85,7 +85,7 @@ const TABLE: [(&str, [&str; 4]); 8] = [
         ["+-----+------", "+---+++-+++-+", "+---+++-+++-+", "+---+++-+++-+"],
     ),
     (
-        "[[rule]]\nname = '?ob'\nallow = ['192.0.2.0/24', 'unix']\ndoor = 'lan'\ndeny = ['gid:100']",
+        "[[rule]]\nname = '?ob'\nallow = ['192.0.2.0/24', 'unix']\nlistener = 'lan'\ndeny = ['gid:100']",
         ["+++++++++++++", "+++++++++++++", "------------+", "+++++++++++++"],
     ),
     (
@@ -110,7 +110,7 @@ fn ask(harness: &mut ServerHarness, origin: Origin, name: &str) -> Option<Sessio
     let refused = "@1 ERR 0027 403 Name not allowed here!";
     let ask = reg(1, name, &format!("?{nonce}"));
     match origin.from {
-        Remote::Ip(from) if origin.door == UDP => {
+        Remote::Ip(from) if origin.listener == UDP => {
             let challenge = harness.datagram_through(UDP, from, &ask).remove(0);
             let cookie = challenge.split(' ').nth(4).unwrap().to_owned();
             let answer = harness.datagram_through(UDP, from, format!("~{cookie} {ask}")).remove(0);
@@ -269,12 +269,12 @@ fn a_reload_closes_connections_that_could_not_register_under_any_name() {
             "[[rule]]\nname = '*'\nallow = ['10.0.0.0/8']\n[[rule]]\nname = 'bob'\nallow = ['192.0.2.1']",
             [true, true, false, false, false],
         ),
-        ("[[rule]]\nname = '*'\ndoor = 'lan'", [false, false, false, false, true]),
+        ("[[rule]]\nname = '*'\nlistener = 'lan'", [false, false, false, false, true]),
     ] {
         let mut harness = harness("");
         let from =
             [(0, "10.1.2.3"), (0, "192.0.2.1"), (0, "192.0.2.2"), (0, "198.51.100.1"), (4, "198.51.100.1")];
-        let conns = from.map(|(door, from)| harness.connect_from(ip(door, from)));
+        let conns = from.map(|(listener, from)| harness.connect_from(ip(listener, from)));
         harness.set_rules(rules(text));
         for (conn, left) in conns.into_iter().zip(left) {
             assert_eq!(harness.heard(conn), if left { "" } else { TURNED_OUT }, "{text}");

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use rand::{RngExt as _, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::door::Door;
 use sayagain::hub::queue::FRAME_OVERHEAD;
 use sayagain::hub::rooms::{MEMBER_COST, ROOM_COST};
 use sayagain::hub::{HubConfig, SlowPolicy};
+use sayagain::listener::Listener;
 use sayagain::rates::Rate;
 use sayagain::service::Remote;
 use sayagain::wire::{Datagram, Deframer, Frame, Verb, parse_gap};
@@ -833,7 +833,7 @@ fn repeats_and_refused_requests_are_answered_without_a_pause() {
 }
 
 /// Ada with frames and bob with lines, in `#lobby`.
-fn at_a_line_door(slow: SlowPolicy) -> (ServerHarness, Conn, Conn) {
+fn at_a_line_listener(slow: SlowPolicy) -> (ServerHarness, Conn, Conn) {
     let max_pending = 3 * ("ada> 01\n".len() + FRAME_OVERHEAD);
     let hub = HubConfig { slow, max_pending, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..config() });
@@ -850,7 +850,7 @@ fn slow_line_clients_get_lines_about_missed_messages_and_their_disconnection() {
         (SlowPolicy::DropOld, "* you missed 2 messages\nada> 03\nada> 04\nada> 05\n"),
         (SlowPolicy::Disconnect, "* you read too slowly\n* goodbye\n"),
     ] {
-        let (mut harness, ada, bob) = at_a_line_door(slow);
+        let (mut harness, ada, bob) = at_a_line_listener(slow);
         harness.stall(bob, true);
         for n in 1..=5 {
             assert_eq!(harness.say(ada, send("#lobby", &format!("{n:02}"))), "");
@@ -863,7 +863,7 @@ fn slow_line_clients_get_lines_about_missed_messages_and_their_disconnection() {
 
 #[test]
 fn line_clients_are_paused_and_pause_others_like_all_clients() {
-    let (mut harness, ada, bob) = at_a_line_door(SlowPolicy::Block);
+    let (mut harness, ada, bob) = at_a_line_listener(SlowPolicy::Block);
     harness.clog(bob);
     for n in 1..=9 {
         harness.say(ada, send("#lobby", &format!("{n:02}")));
@@ -961,13 +961,13 @@ fn a_paused_sender_that_disconnects_leaves_no_state() {
 #[test]
 fn acknowledgements_before_the_pause_of_their_connection_are_read_too() {
     for behind_a_rate in [false, true] {
-        let mut door = Door::frames("tcp");
+        let mut listener = Listener::frames("tcp");
         if behind_a_rate {
-            door.rate = Rate::messages(4);
+            listener.rate = Rate::messages(4);
         }
         let hub = HubConfig { slow: SlowPolicy::Block, max_pending: 1, ..HubConfig::default() };
         let mut harness =
-            ServerHarness::new(ServerConfig { hub, doors: vec![door], ..ServerConfig::default() });
+            ServerHarness::new(ServerConfig { hub, listeners: vec![listener], ..ServerConfig::default() });
         let (ada, bob) = (tagged(&mut harness, "ada", "#r", 1), tagged(&mut harness, "bob", "#r", 2));
         let both = [(ada, "a"), (bob, "b")];
         for (conn, letter) in both {

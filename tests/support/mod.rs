@@ -260,7 +260,7 @@ impl Engine {
         stream.set_nonblocking(true).unwrap();
         let id = ConnId(self.next);
         self.next += 1;
-        let intake = self.server.opened(now, id, Origin { door: 0, from: Remote::Ip(addr) }.into());
+        let intake = self.server.opened(now, id, Origin { listener: 0, from: Remote::Ip(addr) }.into());
         let (more, reading, closing, shut) = (false, true, false, false);
         self.conns.insert(id, Conn { stream, intake, unsent: Vec::new(), more, reading, closing, shut });
         self.fill(now, id);

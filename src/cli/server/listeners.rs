@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use clap::{Args, ValueEnum};
 
 use crate::cli::{DEFAULT_HOST, HostPort};
-use crate::door::Speaks;
+use crate::listener::Speaks;
 use crate::net::listen::{Address, ListenAddr};
-use crate::net::{Doors, Listen, ListenError, ListenUrl};
+use crate::net::{Listen, ListenError, ListenUrl, Listeners};
 
 /// The line listener that a server has by default.
 const DEFAULT_LINE_LISTENER: &str = "line://localhost:50001";
@@ -91,7 +91,7 @@ impl ListenArgs {
 
 /// Refuses a listener that the chat cannot serve.
 fn check_served_by_chat(url: &ListenUrl) -> Result<(), String> {
-    match url.door.speaks {
+    match url.listener.speaks {
         Speaks::Frames | Speaks::Lines(_) => Ok(()),
         Speaks::Messages | Speaks::Bytes => Err(format!(
             "the chat does not speak {}://, which is for programs that are built on the library; take tcp:// or line://",
@@ -112,8 +112,8 @@ impl ListenPlan {
     /// # Errors
     ///
     /// The first socket that cannot be bound.
-    pub fn bind(&self) -> Result<Doors, ListenError> {
-        let mut listeners = Doors::default();
+    pub fn bind(&self) -> Result<Listeners, ListenError> {
+        let mut listeners = Listeners::default();
         if let Some(pair) = &self.pair {
             listeners.add_bound(pair.bind()?);
         }
@@ -123,7 +123,7 @@ impl ListenPlan {
 }
 
 /// The lines printed about listeners: one per socket, then one per listener with a command that connects to it.
-pub(super) fn announcement(listeners: &Doors) -> String {
+pub(super) fn announcement(listeners: &Listeners) -> String {
     let mut text = String::new();
     for listen_addr in listeners.addrs() {
         // Writing to a String cannot fail.
@@ -275,7 +275,7 @@ mod tests {
         ] {
             let scheme = if name.starts_with("mode") { "line+unix:///a" } else { "line://h" };
             let url: ListenUrl = format!("{scheme}?{name}&echo=off&name=WORD").parse().unwrap();
-            assert_eq!(url.door.name, "WORD", "{name}");
+            assert_eq!(url.listener.name, "WORD", "{name}");
             let option = name.split('=').next().unwrap_or_default();
             assert!(HELP.contains(&format!("\n  {option}=")), "{option}");
         }

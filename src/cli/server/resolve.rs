@@ -73,7 +73,7 @@ impl Args {
         let defaults = ServerConfig::default();
         let config = ServerConfig {
             hub,
-            doors: Vec::new(),
+            listeners: Vec::new(),
             link_in,
             link_out,
             seed: self.seed.unwrap_or(drawn),
@@ -118,7 +118,8 @@ pub(super) fn listener_names(listen: &ListenPlan) -> Vec<String> {
     let pair = listen.pair.as_ref().into_iter();
     let pair = pair.flat_map(|pair| [(pair.tcp, "tcp"), (pair.udp, "udp")]);
     let short = pair.filter(|(is_open, _)| *is_open).map(|(_, name)| name.to_owned());
-    let mut names: Vec<String> = short.chain(listen.urls.iter().map(|url| url.door.name.clone())).collect();
+    let mut names: Vec<String> =
+        short.chain(listen.urls.iter().map(|url| url.listener.name.clone())).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -14,7 +14,7 @@ use crate::cli::logging::print_unless_stuck;
 use crate::cli::{TOTALS, exit, rules};
 use crate::config::ServerConfig;
 use crate::link::{LinkConfig, LossModel};
-use crate::net::{self, Doors, Ended, Engine, ListenError, Signals};
+use crate::net::{self, Ended, Engine, ListenError, Listeners, Signals};
 use crate::server::Server;
 use crate::units::Probability;
 
@@ -55,7 +55,7 @@ pub fn run(plan: ServerPlan) -> Result<u8, ServeError> {
     let listener_names = listener_names(&listen);
     let secrets = ChaCha20Rng::try_from_rng(&mut SysRng)?;
     let listeners = listen.bind()?;
-    config.doors = listeners.list();
+    config.listeners = listeners.list();
     let signals = Signals::new()?;
     announce(&listeners);
     log_losses(&config, listeners.has_streams());
@@ -72,7 +72,7 @@ pub fn run(plan: ServerPlan) -> Result<u8, ServeError> {
 }
 
 /// Prints the listeners on standard output, which need not be read.
-fn announce(listeners: &Doors) {
+fn announce(listeners: &Listeners) {
     if let Err(error) = print_unless_stuck(listeners::announcement(listeners)) {
         log::warn!("cannot print where it listens: {error}");
     }

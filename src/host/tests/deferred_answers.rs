@@ -66,16 +66,16 @@ impl Handler for Last {
 }
 
 #[expect(clippy::disallowed_methods, reason = "any beginning will do")]
-fn open<H: Handler>(host: &mut Host<H>, door: usize) -> (Instant, ConnId) {
+fn open<H: Handler>(host: &mut Host<H>, listener: usize) -> (Instant, ConnId) {
     let (now, conn) = (Instant::now(), ConnId::new(0, 0));
     let from = Remote::Ip(([192, 0, 2, 1], 4_000).into());
-    drop(host.opened(now, conn, Origin { door, from }.into()));
+    drop(host.opened(now, conn, Origin { listener, from }.into()));
     (now, conn)
 }
 
 #[test]
 fn the_name_of_a_closed_peer_is_known_until_the_handler_was_told() {
-    let mut host = Host::new(Settings::default(), doors(), Last::default());
+    let mut host = Host::new(Settings::default(), listeners(), Last::default());
     let (now, conn) = open(&mut host, MESSAGES);
     host.received(now, conn, &message(b"ada"));
     assert_eq!(host.find("ada"), Some(conn));
@@ -91,11 +91,11 @@ impl Handler for Deaf {}
 
 #[test]
 fn a_connection_whose_callback_is_not_written_is_closed() {
-    for (door, input) in [(BYTES, &b"x"[..]), (LINES, b"line\n"), (FRAMES, b"BYE 0000")] {
-        let mut host = Host::new(Settings::default(), doors(), Deaf);
-        let (now, conn) = open(&mut host, door);
+    for (listener, input) in [(BYTES, &b"x"[..]), (LINES, b"line\n"), (FRAMES, b"BYE 0000")] {
+        let mut host = Host::new(Settings::default(), listeners(), Deaf);
+        let (now, conn) = open(&mut host, listener);
         host.received(now, conn, input);
-        assert!(host.is_closing(conn), "listener {door}");
-        assert_eq!(host.memory(), (0, 0), "listener {door}");
+        assert!(host.is_closing(conn), "listener {listener}");
+        assert_eq!(host.memory(), (0, 0), "listener {listener}");
     }
 }

@@ -1,6 +1,6 @@
 //! Stream listeners: accepting connections, and pausing while the system has no free descriptor.
 //!
-//! [`StreamDoor`] is one listener, [`Acceptor`] accepts at several, [`FdSlots`] ends the pause when a connection
+//! [`StreamListener`] is one listener, [`Acceptor`] accepts at several, [`FdSlots`] ends the pause when a connection
 //! closes. Waiting for a listener is in the engines.
 
 use std::io;
@@ -12,35 +12,35 @@ use std::time::Instant;
 use mio::Waker;
 
 use super::connection::{Socket, prepare};
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::net::accept::{AcceptPause, is_of_one_connection};
 use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
-use crate::service::{DoorId, Origin, Remote};
+use crate::service::{ListenerId, Origin, Remote};
 
 /// How many connections are accepted in one turn.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 
 /// A stream listener.
 #[derive(Debug)]
-pub(super) struct StreamDoor {
-    id: DoorId,
+pub(super) struct StreamListener {
+    id: ListenerId,
     listener: Socket,
     framing: Framing,
     /// The file of a UNIX socket; removed on drop.
     _file: Option<SocketFile>,
 }
 
-impl AsFd for StreamDoor {
+impl AsFd for StreamListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 }
 
-impl StreamDoor {
+impl StreamListener {
     /// On Linux, connections inherit the options of their TCP listener.
     pub(super) fn new(
-        id: DoorId,
+        id: ListenerId,
         listener: Socket,
         file: Option<SocketFile>,
         framing: Framing,
@@ -64,7 +64,7 @@ impl StreamDoor {
                 log::debug!("{from}: {error}");
             }
         }
-        Ok((socket, Origin { door: self.id, from }))
+        Ok((socket, Origin { listener: self.id, from }))
     }
 }
 
@@ -127,13 +127,13 @@ impl Acceptor {
     }
 
     /// Accepts waiting connections, at most [`ACCEPTED_AT_ONCE`] per listener.
-    pub(super) fn accept(&mut self, listeners: &[StreamDoor], mut open: impl FnMut(Socket, Origin)) {
+    pub(super) fn accept(&mut self, listeners: &[StreamListener], mut open: impl FnMut(Socket, Origin)) {
         if !self.is_busy || self.is_waiting() {
             return;
         }
         self.is_busy = false;
-        for door in listeners {
-            self.accept_at(door, &mut open);
+        for listener in listeners {
+            self.accept_at(listener, &mut open);
         }
     }
 
@@ -143,9 +143,9 @@ impl Acceptor {
         self.wait_until.is_some()
     }
 
-    fn accept_at(&mut self, door: &StreamDoor, open: &mut impl FnMut(Socket, Origin)) {
+    fn accept_at(&mut self, listener: &StreamListener, open: &mut impl FnMut(Socket, Origin)) {
         for _ in 0..ACCEPTED_AT_ONCE {
-            match door.accept() {
+            match listener.accept() {
                 Ok((socket, origin)) => {
                     self.pause.over();
                     open(socket, origin);

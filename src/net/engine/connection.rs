@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::net::tcp::{self, Keepalive};
 use crate::output::Output;
 use crate::service::ConnId;

@@ -6,7 +6,7 @@
 use std::io;
 
 use super::connection::{Socket, prepare};
-use crate::door::Framing;
+use crate::listener::Framing;
 use crate::net::listen::unix;
 use crate::net::outgoing;
 use crate::service::{Remote, Target};

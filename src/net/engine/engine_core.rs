@@ -19,8 +19,8 @@ use super::pending_io::{IoResults, PendingIo};
 use super::shared::Shared;
 use crate::net::batch::Batch;
 use crate::net::rt;
-use crate::net::udp::DatagramDoor;
-use crate::service::{Arrival, Decoder, Dial, DialId, DoorId, Peer, Remote, Service, Transmit};
+use crate::net::udp::DatagramListener;
+use crate::service::{Arrival, Decoder, Dial, DialId, ListenerId, Peer, Remote, Service, Transmit};
 
 /// Most bytes that are read and discarded after a connection's final output.
 const DISCARD_SIZE: u32 = 16 << 20;
@@ -55,7 +55,7 @@ pub(super) trait Backend<S: Service>: Sized + Debug + Send + Sync + 'static {
 pub(super) struct EngineCore<S: Service, B: Backend<S>> {
     shared: Mutex<Shared<S, B::Port>>,
     /// By listener ordinal; `None` for stream listeners. Empty once the engine has ended, so that the ports are free.
-    doors: RwLock<Vec<Option<Arc<DatagramDoor>>>>,
+    listeners: RwLock<Vec<Option<Arc<DatagramListener>>>>,
     pub(super) backend: B,
     pub(super) end: End,
 }
@@ -135,9 +135,9 @@ pub(super) enum Input {
 }
 
 impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
-    pub(super) fn new(service: S, doors: Vec<Option<Arc<DatagramDoor>>>, backend: B) -> Self {
-        let (shared, doors) = (Mutex::new(Shared::new(service)), RwLock::new(doors));
-        Self { shared, doors, backend, end: End::default() }
+    pub(super) fn new(service: S, listeners: Vec<Option<Arc<DatagramListener>>>, backend: B) -> Self {
+        let (shared, listeners) = (Mutex::new(Shared::new(service)), RwLock::new(listeners));
+        Self { shared, listeners, backend, end: End::default() }
     }
 
     /// Passes on the result of starting the threads and tasks. On failure, ends those that started.
@@ -154,8 +154,8 @@ impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
         self.end.is_over.store(true, Ordering::SeqCst);
         let mut pending = PendingIo::default();
         self.give_up(&mut pending);
-        if let Ok(mut doors) = self.doors.write() {
-            doors.clear();
+        if let Ok(mut listeners) = self.listeners.write() {
+            listeners.clear();
         }
         B::stop(self, pending);
     }
@@ -305,9 +305,9 @@ impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
     /// Returns how many are done.
     pub(super) fn send(&self, transmits: &mut Vec<Transmit>) -> usize {
         let (mut passed, mut left) = (0, Vec::new());
-        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
-            let door = run.first().and_then(|first| self.door(first.peer.door));
-            let done = door.map_or(run.len(), |door| door.send(run));
+        for run in transmits.chunk_by(|a, b| a.peer.listener == b.peer.listener) {
+            let listener = run.first().and_then(|first| self.listener(first.peer.listener));
+            let done = listener.map_or(run.len(), |listener| listener.send(run));
             if done < run.len() {
                 left.push(passed + done..passed + run.len());
             }
@@ -319,26 +319,26 @@ impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
     }
 
     /// Adds a listener after the existing ones: a datagram socket, or `None` for a stream listener.
-    pub(super) fn add_door(&self, door: Option<Arc<DatagramDoor>>) {
-        if let Ok(mut doors) = self.doors.write() {
-            doors.push(door);
+    pub(super) fn add_one_listener(&self, listener: Option<Arc<DatagramListener>>) {
+        if let Ok(mut listeners) = self.listeners.write() {
+            listeners.push(listener);
         }
     }
 
     /// The datagram socket of that ordinal, if it is one and still open.
-    fn door(&self, id: DoorId) -> Option<Arc<DatagramDoor>> {
-        self.doors.read().ok()?.get(id)?.clone()
+    fn listener(&self, id: ListenerId) -> Option<Arc<DatagramListener>> {
+        self.listeners.read().ok()?.get(id)?.clone()
     }
 
     /// Receives a batch from the socket of that ordinal, and passes it to `take`. Returns whether there may be more.
     pub(super) fn receive(
         &self,
-        id: DoorId,
+        id: ListenerId,
         take: impl FnOnce(&Self, &mut dyn Iterator<Item = (Peer, &[u8])>),
     ) -> io::Result<bool> {
-        let Some(door) = self.door(id) else { return Ok(false) };
+        let Some(listener) = self.listener(id) else { return Ok(false) };
         Batch::with(|batch| {
-            let (count, more) = door.receive(batch)?;
+            let (count, more) = listener.receive(batch)?;
             if count > 0 {
                 take(self, &mut batch.datagrams().map(|(from, bytes)| (from.peer(id), bytes)));
             }
@@ -348,9 +348,9 @@ impl<S: Service + 'static, B: Backend<S>> EngineCore<S, B> {
 
     /// Gives up datagrams whose socket stayed full for too long.
     pub(super) fn drop_all(&self, transmits: &[Transmit]) {
-        for run in transmits.chunk_by(|a, b| a.peer.door == b.peer.door) {
-            if let Some(door) = run.first().and_then(|first| self.door(first.peer.door)) {
-                door.drop_all(run);
+        for run in transmits.chunk_by(|a, b| a.peer.listener == b.peer.listener) {
+            if let Some(listener) = run.first().and_then(|first| self.listener(first.peer.listener)) {
+                listener.drop_all(run);
             }
         }
     }

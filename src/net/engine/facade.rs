@@ -10,9 +10,9 @@ use rand_chacha::ChaCha20Rng;
 
 use super::{Engine, EngineHandle, EngineKind};
 use crate::config::ServerConfig;
-use crate::door::Speaks;
 use crate::host::{Context, Handler, Host, Settings};
-use crate::net::listen::{Doors, ListenUrl};
+use crate::listener::Speaks;
+use crate::net::listen::{ListenUrl, Listeners};
 use crate::net::open_error::OpenError;
 use crate::server::Server;
 
@@ -72,11 +72,12 @@ impl<H: Handler + 'static> Engine<Host<H>> {
         settings: Settings,
         make: impl FnOnce(EngineHandle<Host<H>>) -> H,
     ) -> Result<Self, OpenError> {
-        let doors = bind(urls, |_| true)?;
-        let list = doors.list();
+        let listeners = bind(urls, |_| true)?;
+        let list = listeners.list();
         let handle = EngineHandle::default();
         let not_yet = handle.pending();
-        let engine = Self::start(EngineKind::default(), doors, |_| Host::new(settings, list, make(handle)))?;
+        let engine =
+            Self::start(EngineKind::default(), listeners, |_| Host::new(settings, list, make(handle)))?;
         not_yet.started(engine.driver.downgrade());
         Ok(engine)
     }
@@ -94,7 +95,7 @@ impl<H: Handler + 'static> Engine<Host<H>> {
 
 impl Engine<Server> {
     /// Serves the chat at these URLs (`tcp://127.0.0.1:50000`, `udp://..`, `unix:///run/chat`, `line://..`), on
-    /// readiness loops. [`ServerConfig::doors`] is replaced by these listeners; tokens and keys come from the system's
+    /// readiness loops. [`ServerConfig::listeners`] is replaced by these listeners; tokens and keys come from the system's
     /// randomness.
     ///
     /// ```
@@ -115,7 +116,7 @@ impl Engine<Server> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Another engine, or a seeded source of tokens, takes the steps one by one: [`Doors`], `doors.list()` into the
+    /// Another engine, or a seeded source of tokens, takes the steps one by one: [`Listeners`], `listeners.list()` into the
     /// configuration, [`Server::new`], [`Engine::start`].
     ///
     /// # Errors
@@ -123,24 +124,24 @@ impl Engine<Server> {
     /// Fails if a URL is invalid, is of a scheme that the chat does not speak (`raw`, `msg`), or cannot be listened on;
     /// or the system has no randomness, or cannot wait for another socket.
     pub fn chat(urls: &[&str], config: ServerConfig) -> Result<Self, OpenError> {
-        let doors = bind(urls, |url| !matches!(url.door.speaks, Speaks::Messages | Speaks::Bytes))?;
-        let config = ServerConfig { doors: doors.list(), ..config };
+        let listeners = bind(urls, |url| !matches!(url.listener.speaks, Speaks::Messages | Speaks::Bytes))?;
+        let config = ServerConfig { listeners: listeners.list(), ..config };
         let keys = ChaCha20Rng::try_from_rng(&mut SysRng)
             .map_err(|error| OpenError::Randomness(io::Error::other(error)))?;
-        Ok(Self::start(EngineKind::default(), doors, |now| Server::new(now, config, Box::new(keys)))?)
+        Ok(Self::start(EngineKind::default(), listeners, |now| Server::new(now, config, Box::new(keys)))?)
     }
 }
 
 /// Binds URLs that the service can serve.
-fn bind(urls: &[&str], can_serve: impl Fn(&ListenUrl) -> bool) -> Result<Doors, OpenError> {
-    let mut doors = Doors::default();
+fn bind(urls: &[&str], can_serve: impl Fn(&ListenUrl) -> bool) -> Result<Listeners, OpenError> {
+    let mut listeners = Listeners::default();
     for url in urls {
         let parsed: ListenUrl =
             url.parse().map_err(|source| OpenError::Url { url: (*url).to_owned(), source })?;
         if !can_serve(&parsed) {
             return Err(OpenError::NotOfTheChat { url: (*url).to_owned() });
         }
-        doors.add(&parsed)?;
+        listeners.add(&parsed)?;
     }
-    Ok(doors)
+    Ok(listeners)
 }

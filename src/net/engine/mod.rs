@@ -61,9 +61,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, Either, select};
 
-use super::listen::{Doors, ListenAddr, Listening};
+use super::listen::{ListenAddr, Listeners, Listening};
 use super::rt;
-use super::udp::DatagramDoor;
+use super::udp::DatagramListener;
 use crate::escape::escape_short;
 use crate::service::Service;
 
@@ -81,7 +81,7 @@ mod shared;
 mod tasks;
 mod threads;
 
-use self::accept::StreamDoor;
+use self::accept::StreamListener;
 #[cfg(test)]
 pub(super) use self::connection::{Connection, Port, Progress, Socket, prepare};
 use self::engine_core::{Backend, End, EngineCore};
@@ -160,19 +160,19 @@ pub struct Engine<S: Service> {
 /// The sockets of a server, by kind.
 #[derive(Debug)]
 struct Sockets {
-    streams: Vec<StreamDoor>,
+    streams: Vec<StreamListener>,
     /// By listener ordinal; `None` for stream listeners.
-    datagrams: Vec<Option<Arc<DatagramDoor>>>,
+    datagrams: Vec<Option<Arc<DatagramListener>>>,
 }
 
 impl Sockets {
-    fn new(doors: Doors) -> io::Result<Self> {
+    fn new(listeners: Listeners) -> io::Result<Self> {
         let (mut streams, mut datagrams) = (Vec::new(), Vec::new());
-        for (id, socket) in doors.into_sockets().enumerate() {
+        for (id, socket) in listeners.into_sockets().enumerate() {
             datagrams.push(match socket {
-                Listening::Datagrams(socket) => Some(Arc::new(DatagramDoor::new(socket)?)),
+                Listening::Datagrams(socket) => Some(Arc::new(DatagramListener::new(socket)?)),
                 Listening::Streams(socket, file, framing) => {
-                    streams.push(StreamDoor::new(id, socket, file, framing)?);
+                    streams.push(StreamListener::new(id, socket, file, framing)?);
                     None
                 }
             });
@@ -189,10 +189,10 @@ impl<S: Service + 'static> Engine<S> {
     /// Fails if the system cannot wait for another socket.
     pub fn start(
         kind: EngineKind,
-        doors: impl Into<Doors>,
+        listeners: impl Into<Listeners>,
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
-        Self::start_with(kind, usual_loops(), doors, make)
+        Self::start_with(kind, usual_loops(), listeners, make)
     }
 
     /// As [`Engine::start`], with `loops` readiness loops if `kind` is [`EngineKind::Poll`].
@@ -203,12 +203,12 @@ impl<S: Service + 'static> Engine<S> {
     pub fn start_with(
         kind: EngineKind,
         loops: NonZeroUsize,
-        doors: impl Into<Doors>,
+        listeners: impl Into<Listeners>,
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
-        let doors = doors.into();
-        let places = doors.addrs().cloned().collect();
-        let sockets = Sockets::new(doors)?;
+        let listeners = listeners.into();
+        let places = listeners.addrs().cloned().collect();
+        let sockets = Sockets::new(listeners)?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {
             EngineKind::Tasks => Box::new(tasks::start(sockets, service)?),
@@ -403,8 +403,8 @@ mod tests {
     ) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
-        let door = Arc::new(DatagramDoor::new(socket).unwrap());
-        let sockets = Sockets { streams: Vec::new(), datagrams: vec![Some(door)] };
+        let listener = Arc::new(DatagramListener::new(socket).unwrap());
+        let sockets = Sockets { streams: Vec::new(), datagrams: vec![Some(listener)] };
         let service =
             Server::new(rt::now(), ServerConfig::default(), Box::new(ChaCha20Rng::seed_from_u64(1)));
         let core = start(sockets, service).unwrap();

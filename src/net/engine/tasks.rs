@@ -14,15 +14,15 @@ use event_listener::Event;
 use futures::future::BoxFuture;
 use nix::sys::socket::MsgFlags;
 
-use super::accept::{ACCEPTED_AT_ONCE, StreamDoor};
+use super::accept::{ACCEPTED_AT_ONCE, StreamListener};
 use super::connection::{Connection, Mode, Port, Progress, Socket, Write, Written};
 use super::engine_core::{Backend, EngineCore, Input, WorkerGuard, exceeds_discard_limit};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
 use crate::net::accept::{AcceptPause, is_of_one_connection};
 use crate::net::rt::{self, Guard, Task};
-use crate::net::udp::{DatagramDoor, ReceivePause, SEND_TIMEOUT};
-use crate::service::{Arrival, DoorId, Service, Transmit};
+use crate::net::udp::{DatagramListener, ReceivePause, SEND_TIMEOUT};
+use crate::service::{Arrival, ListenerId, Service, Transmit};
 
 /// Most bytes per read.
 const READ_SIZE: usize = 64 << 10;
@@ -46,17 +46,17 @@ pub(super) struct Tasks {
     /// Tasks that run until the engine ends.
     lasting: Mutex<Vec<Guard>>,
     /// By listener ordinal; `None` for stream listeners. Empty once the engine has ended.
-    doors: Mutex<Vec<Option<WaitedDoor>>>,
+    listeners: Mutex<Vec<Option<WaitedListener>>>,
 }
 
 impl Tasks {
-    fn door(&self, id: DoorId) -> Option<WaitedDoor> {
-        self.doors.lock().ok()?.get(id)?.clone()
+    fn listener(&self, id: ListenerId) -> Option<WaitedListener> {
+        self.listeners.lock().ok()?.get(id)?.clone()
     }
 }
 
 /// A datagram socket that the runtime waits for.
-type WaitedDoor = Arc<Async<Arc<DatagramDoor>>>;
+type WaitedListener = Arc<Async<Arc<DatagramListener>>>;
 
 /// A socket that the runtime waits for.
 #[derive(Debug)]
@@ -119,8 +119,8 @@ impl<S: Service + 'static> Backend<S> for Tasks {
         if let Ok(mut lasting) = core.backend.lasting.lock() {
             lasting.clear();
         }
-        if let Ok(mut doors) = core.backend.doors.lock() {
-            doors.clear();
+        if let Ok(mut listeners) = core.backend.listeners.lock() {
+            listeners.clear();
         }
     }
 
@@ -134,19 +134,19 @@ impl<S: Service + 'static> Backend<S> for Tasks {
 /// Fails if the system cannot wait for another socket.
 pub(super) fn start<S: Service + 'static>(sockets: Sockets, service: S) -> io::Result<Tasked<S>> {
     let streams = sockets.streams.into_iter().map(Async::new).collect::<io::Result<Vec<_>>>()?;
-    let doors = sockets.datagrams.iter().cloned().map(|door| door.map(wait_for).transpose());
-    let doors = doors.collect::<io::Result<Vec<_>>>()?;
-    let backend = Tasks { doors: Mutex::new(doors.clone()), ..Tasks::default() };
+    let listeners = sockets.datagrams.iter().cloned().map(|listener| listener.map(wait_for).transpose());
+    let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+    let backend = Tasks { listeners: Mutex::new(listeners.clone()), ..Tasks::default() };
     let core = Arc::new(EngineCore::new(service, sockets.datagrams, backend));
     if let Ok(mut lasting) = core.backend.lasting.lock() {
         lasting.push(rt::spawn_guarded(guarded(&core, run_timer(core.clone()))));
-        for (id, door) in doors.into_iter().enumerate() {
-            let receiving = door.map(|door| receive(core.clone(), id, door));
+        for (id, listener) in listeners.into_iter().enumerate() {
+            let receiving = listener.map(|listener| receive(core.clone(), id, listener));
             lasting.extend(receiving.map(|task| rt::spawn_guarded(guarded(&core, task))));
         }
     }
     if let Ok(mut accepting) = core.backend.accepting.lock() {
-        accepting.extend(streams.into_iter().map(|door| spawn(&core, accept(core.clone(), door))));
+        accepting.extend(streams.into_iter().map(|listener| spawn(&core, accept(core.clone(), listener))));
     }
     Ok(core)
 }
@@ -168,8 +168,8 @@ fn guarded<S: Service + 'static>(
     }
 }
 
-fn wait_for(door: Arc<DatagramDoor>) -> io::Result<WaitedDoor> {
-    Async::new(door).map(Arc::new)
+fn wait_for(listener: Arc<DatagramListener>) -> io::Result<WaitedListener> {
+    Async::new(listener).map(Arc::new)
 }
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to another
@@ -233,8 +233,8 @@ async fn send_when_ready<S: Service + 'static>(core: Tasked<S>, mut transmits: V
     let sent = transmits.len();
     rt::before(rt::now() + SEND_TIMEOUT, async {
         while let Some(first) = transmits.first() {
-            if let Some(door) = core.backend.door(first.peer.door) {
-                let _ = door.writable().await;
+            if let Some(listener) = core.backend.listener(first.peer.listener) {
+                let _ = listener.writable().await;
             }
             core.send(&mut transmits);
         }
@@ -266,11 +266,11 @@ async fn run_timer<S: Service + 'static>(core: Tasked<S>) {
 /// Accepts connections for as long as the engine does.
 ///
 /// Without a free descriptor, waits until a connection closes, or for a pause, whichever is shorter.
-async fn accept<S: Service + 'static>(core: Tasked<S>, door: Async<StreamDoor>) {
+async fn accept<S: Service + 'static>(core: Tasked<S>, listener: Async<StreamListener>) {
     let (mut pause, mut accepted, mut freed) = (AcceptPause::default(), 0_usize, None);
     loop {
-        match door
-            .read_with(StreamDoor::accept)
+        match listener
+            .read_with(StreamListener::accept)
             .await
             .and_then(|(socket, from)| Ok((Async::new(socket)?, from)))
         {
@@ -368,7 +368,7 @@ fn read_some<S: Service + 'static>(
 }
 
 /// Receives from one UDP socket for as long as the engine runs.
-async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: WaitedDoor) {
+async fn receive<S: Service + 'static>(core: Tasked<S>, id: ListenerId, listener: WaitedListener) {
     let mut pause = ReceivePause::default();
     loop {
         let mut pending = PendingIo::default();
@@ -376,6 +376,6 @@ async fn receive<S: Service + 'static>(core: Tasked<S>, id: DoorId, door: Waited
             while core.collect(&mut pending, |shared, now, _| shared.datagrams(now, datagrams)) {}
         });
         drive(&core, pending);
-        pause.wait(&door, received).await;
+        pause.wait(&listener, received).await;
     }
 }

@@ -14,15 +14,15 @@ use futures::future::BoxFuture;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::accept::{Acceptor, FdSlots, StreamDoor, wake};
+use super::accept::{Acceptor, FdSlots, StreamListener, wake};
 use super::connection::{Port, Socket};
 use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::{IoResults, PendingIo};
 use super::{SOCKET_BUDGET, Sockets};
 use crate::log_limiter::LogLimiter;
-use crate::net::udp::{DatagramDoor, PAUSE, ReceivePause};
+use crate::net::udp::{DatagramListener, PAUSE, ReceivePause};
 use crate::net::{open_files, rt};
-use crate::service::{Arrival, DoorId, Service};
+use crate::service::{Arrival, ListenerId, Service};
 
 mod reader;
 mod slots;
@@ -41,7 +41,7 @@ const STACK: usize = 256 << 10;
 pub(super) struct Threads {
     timer_queue: TimerQueue,
     /// Stream listeners; empty once accepting has stopped.
-    listeners: Mutex<Vec<StreamDoor>>,
+    listeners: Mutex<Vec<StreamListener>>,
     slots: Arc<FdSlots>,
     /// Wakes the accepting thread.
     waker: Arc<Waker>,
@@ -147,13 +147,13 @@ pub(super) fn start_within<S: Service + 'static>(
 ) -> io::Result<Threaded<S>> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
-    for door in &sockets.streams {
-        wait_for(&poll, door.as_fd().as_raw_fd())?;
+    for listener in &sockets.streams {
+        wait_for(&poll, listener.as_fd().as_raw_fd())?;
     }
     let (mut receivers, mut wakers) = (Vec::new(), Vec::new());
-    for (id, door) in sockets.datagrams.iter().enumerate() {
-        let Some(door) = door else { continue };
-        let (poll, waker) = poll_of(door)?;
+    for (id, listener) in sockets.datagrams.iter().enumerate() {
+        let Some(listener) = listener else { continue };
+        let (poll, waker) = poll_of(listener)?;
         receivers.push((id, poll));
         wakers.push(waker);
     }
@@ -178,7 +178,7 @@ pub(super) fn start_within<S: Service + 'static>(
 fn run<S: Service + 'static>(
     core: &Threaded<S>,
     (for_connections, for_writes): (Poll, Poll),
-    receivers: Vec<(DoorId, Poll)>,
+    receivers: Vec<(ListenerId, Poll)>,
 ) -> io::Result<()> {
     spawn(core, "clock", run_timer)?;
     spawn(core, "write", move |core| writer::write(core, for_writes))?;
@@ -190,9 +190,9 @@ fn run<S: Service + 'static>(
 }
 
 /// What waits for a datagram socket, and what wakes that.
-fn poll_of(door: &Arc<DatagramDoor>) -> io::Result<(Poll, Waker)> {
+fn poll_of(listener: &Arc<DatagramListener>) -> io::Result<(Poll, Waker)> {
     let poll = Poll::new()?;
-    wait_for(&poll, door.as_fd().as_raw_fd())?;
+    wait_for(&poll, listener.as_fd().as_raw_fd())?;
     let waker = Waker::new(poll.registry(), Token(0))?;
     Ok((poll, waker))
 }
@@ -269,7 +269,7 @@ fn accept<S: Service + 'static>(core: &Threaded<S>, mut poll: Poll) {
 }
 
 /// Receives from one UDP socket for as long as the engine runs.
-fn receive<S: Service + 'static>(core: &Threaded<S>, id: DoorId, mut poll: Poll) {
+fn receive<S: Service + 'static>(core: &Threaded<S>, id: ListenerId, mut poll: Poll) {
     let (mut events, mut pause) = (Events::with_capacity(1), ReceivePause::default());
     while !core.end.is_over() {
         let mut pending = PendingIo::default();
@@ -302,7 +302,7 @@ mod tests {
 
     use super::*;
     use crate::config::ServerConfig;
-    use crate::door::{Door, Framing};
+    use crate::listener::{Framing, Listener};
     use crate::server::Server;
 
     const SOON: Duration = Duration::from_secs(5);
@@ -326,9 +326,9 @@ mod tests {
     fn connections_beyond_the_thread_limit_are_closed_until_a_thread_is_free() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let door = StreamDoor::new(0, listener.into(), None, Framing::Frames).unwrap();
-        let sockets = Sockets { streams: vec![door], datagrams: vec![None] };
-        let config = ServerConfig { doors: vec![Door::frames("tcp")], ..ServerConfig::default() };
+        let listener = StreamListener::new(0, listener.into(), None, Framing::Frames).unwrap();
+        let sockets = Sockets { streams: vec![listener], datagrams: vec![None] };
+        let config = ServerConfig { listeners: vec![Listener::frames("tcp")], ..ServerConfig::default() };
         let service = Server::new(rt::now(), config, Box::new(ChaCha20Rng::seed_from_u64(1)));
         let core = start_within(2, sockets, service).unwrap();
         for _ in 0..3 {

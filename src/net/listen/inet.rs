@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSock
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::door::Framing;
+use crate::listener::Framing;
 
 use super::{Address, BACKLOG, Endpoint, ListenAddr, ListenError, Listening, Scheme};
 

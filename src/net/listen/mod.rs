@@ -1,6 +1,6 @@
 //! Listeners: the URLs that a server listens on, and the sockets bound there.
 //!
-//! This is the first step of the data path: [`Doors`] binds [`ListenUrl`]s, and an [`Engine`](super::Engine) or a
+//! This is the first step of the data path: [`Listeners`] binds [`ListenUrl`]s, and an [`Engine`](super::Engine) or a
 //! [`Core`](super::Core) serves the sockets. Nothing here accepts or reads.
 //!
 //! ```text
@@ -9,17 +9,17 @@
 //! parameters  its options
 //! inet        TCP and UDP sockets on the addresses of a host
 //! unix        UNIX sockets
-//! doors       all listeners of a server, in order
+//! listeners       all listeners of a server, in order
 //! ```
 //!
 //! ```
-//! use sayagain::net::{Doors, ListenUrl};
+//! use sayagain::net::{Listeners, ListenUrl};
 //!
 //! let url: ListenUrl = "line://127.0.0.1:0?room=tea".parse()?;
-//! let mut doors = Doors::default();
-//! doors.add(&url)?;
-//! assert!(doors.has_streams());
-//! assert_eq!(doors.addrs().next().expect("one listener").scheme, "line");
+//! let mut listeners = Listeners::default();
+//! listeners.add(&url)?;
+//! assert!(listeners.has_streams());
+//! assert_eq!(listeners.addrs().next().expect("one listener").scheme, "line");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -30,15 +30,15 @@ use std::path::PathBuf;
 
 use crate::escape::escape_short;
 
-mod doors;
 mod inet;
+mod listeners;
 mod parameters;
 pub(super) mod unix;
 pub(crate) mod url;
 
-pub use doors::Doors;
-pub(super) use doors::Listening;
 pub use inet::{Bound, Listen};
+pub use listeners::Listeners;
+pub(super) use listeners::Listening;
 pub(crate) use unix::SocketFileError;
 pub use url::ListenUrl;
 

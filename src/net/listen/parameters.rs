@@ -9,8 +9,8 @@ use fluent_uri::pct_enc::encoder::{self, IQuery};
 use fluent_uri::pct_enc::{EStr, EString, Encoder, Table};
 
 use super::url::{At, Carrier, DEFAULT_PERMISSIONS, ListenUrl};
-use crate::door::{Door, Framing, Greet, LineDoor, Speaks};
 use crate::escape::escape_short;
+use crate::listener::{Framing, Greet, LineListener, Listener, Speaks};
 use crate::names::RoomName;
 use crate::rates::Rate;
 
@@ -89,18 +89,18 @@ impl Parameters {
     }
 
     /// The listener's settings, from the remaining parameters.
-    pub(super) fn door(mut self, scheme: &str, framing: Framing) -> Result<Door, String> {
+    pub(super) fn listener(mut self, scheme: &str, framing: Framing) -> Result<Listener, String> {
         let name = self.name()?.unwrap_or_else(|| scheme.to_owned());
         let (rate, rate_per_host) = (self.rate("rate")?, self.rate("rate_per_host")?);
-        let mut door = match framing {
-            Framing::Lines => Door::lines(&name, self.line_door()?),
-            Framing::Frames => Door::frames(&name),
-            Framing::Messages => Door::messages(&name),
-            Framing::Bytes => Door::bytes(&name),
+        let mut listener = match framing {
+            Framing::Lines => Listener::lines(&name, self.line_listener()?),
+            Framing::Frames => Listener::frames(&name),
+            Framing::Messages => Listener::messages(&name),
+            Framing::Bytes => Listener::bytes(&name),
         };
-        door.rate = rate.unwrap_or(door.rate);
-        door.rate_per_host = rate_per_host.unwrap_or(door.rate_per_host);
-        Ok(door)
+        listener.rate = rate.unwrap_or(listener.rate);
+        listener.rate_per_host = rate_per_host.unwrap_or(listener.rate_per_host);
+        Ok(listener)
     }
 
     fn name(&mut self) -> Result<Option<String>, String> {
@@ -116,10 +116,10 @@ impl Parameters {
         self.take(key).map(|value| value.parse().map_err(|why| format!("{key}: {why}"))).transpose()
     }
 
-    fn line_door(&mut self) -> Result<LineDoor, String> {
+    fn line_listener(&mut self) -> Result<LineListener, String> {
         let greet = self.choose("greet", [("name", Greet::Name), ("none", Greet::None)], Greet::Name)?;
         let echo = self.choose("echo", [("on", true), ("off", false)], default_echo(greet))?;
-        Ok(LineDoor { room: self.room()?, greet, echo, flush: self.flush()? })
+        Ok(LineListener { room: self.room()?, greet, echo, flush: self.flush()? })
     }
 
     fn room(&mut self) -> Result<RoomName, String> {
@@ -182,21 +182,21 @@ impl Encoder for Value {
 /// Writes the parameters that differ from their defaults.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, url: &ListenUrl) -> fmt::Result {
     let mut parameters = address_parameters(&url.at);
-    let usual_rate = match &url.door.speaks {
+    let usual_rate = match &url.listener.speaks {
         Speaks::Frames | Speaks::Messages | Speaks::Bytes => Rate::UNLIMITED,
         Speaks::Lines(lines) => {
             parameters.extend(line_parameters(lines));
-            Door::lines("", lines.clone()).rate
+            Listener::lines("", lines.clone()).rate
         }
     };
-    if url.door.rate != usual_rate {
-        parameters.push(("rate", url.door.rate.to_string()));
+    if url.listener.rate != usual_rate {
+        parameters.push(("rate", url.listener.rate.to_string()));
     }
-    if url.door.rate_per_host != Rate::UNLIMITED {
-        parameters.push(("rate_per_host", url.door.rate_per_host.to_string()));
+    if url.listener.rate_per_host != Rate::UNLIMITED {
+        parameters.push(("rate_per_host", url.listener.rate_per_host.to_string()));
     }
-    if url.door.name != url.scheme() {
-        parameters.push(("name", url.door.name.clone()));
+    if url.listener.name != url.scheme() {
+        parameters.push(("name", url.listener.name.clone()));
     }
     for (nth, (key, value)) in parameters.into_iter().enumerate() {
         let mut shown = EString::<encoder::Query>::new();
@@ -220,7 +220,7 @@ fn address_parameters(at: &At) -> Vec<(&'static str, String)> {
     }
 }
 
-fn line_parameters(lines: &LineDoor) -> impl Iterator<Item = (&'static str, String)> {
+fn line_parameters(lines: &LineListener) -> impl Iterator<Item = (&'static str, String)> {
     let room = lines.room.as_str().trim_start_matches('#');
     let room = (room != DEFAULT_ROOM).then(|| ("room", room.to_owned()));
     let greet = (lines.greet == Greet::None).then(|| ("greet", "none".to_owned()));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fluent_uri::pct_enc::{EStr, EString, encoder};
 
 use super::parameters;
-use crate::door::{Door, Framing, Speaks};
+use crate::listener::{Framing, Listener, Speaks};
 
 mod parse;
 
@@ -29,7 +29,7 @@ pub struct ListenUrl {
     /// Which sockets to bind.
     pub at: At,
     /// The settings of the listener.
-    pub door: Door,
+    pub listener: Listener,
 }
 
 /// The address of a listener.
@@ -137,7 +137,7 @@ impl ListenUrl {
     /// Its scheme. Access rules call the listener so, unless it has a name of its own.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
-        scheme(self.at.carrier(), &self.door.speaks)
+        scheme(self.at.carrier(), &self.listener.speaks)
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::door::{Greet, LineDoor};
+    use crate::listener::{Greet, LineListener};
     use crate::names::RoomName;
     use crate::rates::Rate;
 
@@ -179,8 +179,8 @@ mod tests {
         At::Tcp { host: host.to_owned(), port, reuse_port, only_v6: false }
     }
 
-    fn lines(text: &str) -> LineDoor {
-        match parse(text).door.speaks {
+    fn lines(text: &str) -> LineListener {
+        match parse(text).listener.speaks {
             Speaks::Lines(lines) => lines,
             other => panic!("{text} is for {other:?}"),
         }
@@ -202,8 +202,8 @@ mod tests {
         ] {
             let url = parse(text);
             assert_eq!((url.scheme(), &url.at), (scheme, &at), "{text}");
-            assert_eq!(url.door.name, scheme, "{text}");
-            assert_eq!(matches!(url.door.speaks, Speaks::Lines(_)), scheme == "line", "{text}");
+            assert_eq!(url.listener.name, scheme, "{text}");
+            assert_eq!(matches!(url.listener.speaks, Speaks::Lines(_)), scheme == "line", "{text}");
         }
     }
 
@@ -229,10 +229,10 @@ mod tests {
             ("line://h", "5/s"),
             ("line+unix:///a?rate=none", "none"),
         ] {
-            assert_eq!(parse(text).door.rate.to_string(), rate, "{text}");
+            assert_eq!(parse(text).listener.rate.to_string(), rate, "{text}");
         }
-        assert_eq!(parse("line://h?rate=none").door.rate, Rate::UNLIMITED);
-        let per_host = |text: &str| parse(text).door.rate_per_host.to_string();
+        assert_eq!(parse("line://h?rate=none").listener.rate, Rate::UNLIMITED);
+        let per_host = |text: &str| parse(text).listener.rate_per_host.to_string();
         assert_eq!(
             (per_host("line://h?rate_per_host=50/s"), per_host("line://h")),
             ("50/s".to_owned(), "none".to_owned())
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_line_listener_by_default_asks_for_a_name_and_echoes_in_the_lobby() {
-        let usual = LineDoor {
+        let usual = LineListener {
             room: RoomName::parse(b"#lobby").unwrap(),
             greet: Greet::Name,
             echo: true,
@@ -256,19 +256,19 @@ mod tests {
         ] {
             assert_eq!(lines(text), usual, "{text}");
         }
-        let silent = LineDoor { greet: Greet::None, echo: false, ..usual.clone() };
+        let silent = LineListener { greet: Greet::None, echo: false, ..usual.clone() };
         assert_eq!(lines("line://h?greet=none"), silent);
-        assert_eq!(lines("line://h?greet=none&echo=on"), LineDoor { echo: true, ..silent });
-        assert_eq!(lines("line://h?echo=off"), LineDoor { echo: false, ..usual.clone() });
+        assert_eq!(lines("line://h?greet=none&echo=on"), LineListener { echo: true, ..silent });
+        assert_eq!(lines("line://h?echo=off"), LineListener { echo: false, ..usual.clone() });
         let flush = Some(Duration::from_millis(250));
-        assert_eq!(lines("line://h?flush=250"), LineDoor { flush, ..usual });
+        assert_eq!(lines("line://h?flush=250"), LineListener { flush, ..usual });
         assert_eq!(lines("line://h?room=\u{447}\u{430}\u{442}").room.as_str(), "#\u{447}\u{430}\u{442}");
     }
 
     #[test]
     fn a_name_replaces_the_scheme() {
-        assert_eq!(parse("tcp://h?name=front-1.a_B").door.name, "front-1.a_B");
-        assert_eq!(parse("line+unix:///a").door.name, "line+unix");
+        assert_eq!(parse("tcp://h?name=front-1.a_B").listener.name, "front-1.a_B");
+        assert_eq!(parse("line+unix:///a").listener.name, "line+unix");
     }
 
     #[test]

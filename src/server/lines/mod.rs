@@ -11,11 +11,11 @@ use std::time::Instant;
 use super::Server;
 use super::intake::Batch;
 use super::read_gate::Decision;
-use crate::door::{Greet, LineDoor, Speaks};
 use crate::hub::queue::line;
 use crate::hub::work::cost;
+use crate::listener::{Greet, LineListener, Speaks};
 use crate::output::Output;
-use crate::service::{ConnId, DoorId};
+use crate::service::{ConnId, ListenerId};
 use crate::units::later;
 use crate::wire::{Found, Lines, NO_TIMING_MARK};
 
@@ -138,14 +138,14 @@ fn is_refused(line: &Found, is_registered: bool) -> bool {
 
 impl Server {
     /// Whether a listener speaks the line protocol.
-    pub(super) fn is_line_listener(&self, door: DoorId) -> bool {
-        self.door(door).is_some_and(|door| matches!(door.speaks, Speaks::Lines(_)))
+    pub(super) fn is_line_listener(&self, listener: ListenerId) -> bool {
+        self.listener(listener).is_some_and(|listener| matches!(listener.speaks, Speaks::Lines(_)))
     }
 
     /// Returns the line settings of a connection's listener, if it has any.
-    fn line_door(&self, conn: ConnId) -> Option<&LineDoor> {
-        match &self.door(self.conns.get(conn)?.door())?.speaks {
-            Speaks::Lines(door) => Some(door),
+    fn line_listener(&self, conn: ConnId) -> Option<&LineListener> {
+        match &self.listener(self.conns.get(conn)?.listener())?.speaks {
+            Speaks::Lines(listener) => Some(listener),
             Speaks::Frames | Speaks::Messages | Speaks::Bytes => None,
         }
     }
@@ -153,7 +153,7 @@ impl Server {
     /// Starts the dialogue on a new connection to a line listener, if it was admitted.
     pub(super) fn start_dialogue(&mut self, now: Instant, conn: ConnId) {
         let may_stay = self.conns.get(conn).is_some_and(|state| !state.closing);
-        match self.line_door(conn).filter(|_| may_stay).map(|door| door.greet) {
+        match self.line_listener(conn).filter(|_| may_stay).map(|listener| listener.greet) {
             Some(Greet::Name) => self.send_greeting(conn),
             Some(Greet::None) => self.open_unasked(now, conn),
             None => return,
@@ -236,7 +236,7 @@ impl Server {
 impl Server {
     /// Updates the deadlines of the unfinished line.
     pub(super) fn watch_lines(&mut self, now: Instant, conn: ConnId) {
-        let Some(flush) = self.line_door(conn).map(|door| door.flush) else { return };
+        let Some(flush) = self.line_listener(conn).map(|listener| listener.flush) else { return };
         let Some(state) = self.conns.get_mut(conn) else { return };
         let Some(lines) = &mut state.lines else { return };
         let unfinished = lines.lines.unfinished();

@@ -126,7 +126,7 @@ impl Server {
         let path = Path::Stream(Some(conn));
         self.has_room(now, path, origin.from)?;
         log::debug!("{}: {name} begins, on a line listener", origin.from);
-        let (token, rate) = (self.secrets.token(), self.rate_of(origin.door));
+        let (token, rate) = (self.secrets.token(), self.rate_of(origin.listener));
         let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
         if let Some(state) = self.conns.get_mut(conn) {
@@ -141,7 +141,9 @@ impl Server {
 
     /// Joins a line client to the room of its listener.
     fn join_home_room(&mut self, conn: ConnId, key: SessionKey) {
-        let Some((room, echo)) = self.line_door(conn).map(|door| (door.room.clone(), door.echo)) else {
+        let Some((room, echo)) =
+            self.line_listener(conn).map(|listener| (listener.room.clone(), listener.echo))
+        else {
             return;
         };
         if let Some(session) = self.hub.get_mut(key) {

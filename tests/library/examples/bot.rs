@@ -5,7 +5,7 @@ use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
 use sayagain::net::blocking::{Client, Events};
 use sayagain::net::client::Event;
-use sayagain::net::{Doors, Engine, EngineKind};
+use sayagain::net::{Engine, EngineKind, Listeners};
 use sayagain::reliable::Outcome;
 use sayagain::server::Server;
 
@@ -60,11 +60,11 @@ fn it_answers_its_commands_and_leaves_when_it_is_told_to() {
     eventually("everybody has left", || server.report().sessions == 0);
     let place = tempfile::tempdir().unwrap();
     let url = format!("unix://{}/chat", place.path().display());
-    let mut doors = Doors::default();
-    doors.add(&url.parse().unwrap()).unwrap();
+    let mut listeners = Listeners::default();
+    listeners.add(&url.parse().unwrap()).unwrap();
     let rng = Box::new(ChaCha20Rng::seed_from_u64(1));
     let _engine =
-        Engine::start(EngineKind::default(), doors, |now| Server::new(now, ServerConfig::default(), rng));
+        Engine::start(EngineKind::default(), listeners, |now| Server::new(now, ServerConfig::default(), rng));
     talk(&url);
 }
 

@@ -57,7 +57,7 @@ fn a_flooding_client_is_blocked_and_others_are_not() {
     let listeners = ["tcp://127.0.0.1:0?rate=5/s", "tcp://127.0.0.1:0"];
     let program = Program::with_listeners(&listeners, &[]);
     let [mut eve, mut ada, mut bob] =
-        [(0, "eve"), (0, "ada"), (1, "bob")].map(|(door, name)| enter(&program, door, name));
+        [(0, "eve"), (0, "ada"), (1, "bob")].map(|(listener, name)| enter(&program, listener, name));
     let written = spam(&mut eve.0, "SND 0008 bob hey");
     // The rest is in the system's buffers: the server holds no more than one read.
     assert!(written > 1 << 16, "{written}");

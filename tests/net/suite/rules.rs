@@ -76,8 +76,11 @@ const MALFORMED: &[(&[u8], &str)] = &[
         "line 3: `10.0.0.1/8` has bits set behind its prefix; write 10.0.0.0/8 or 10.0.0.1",
     ),
     (b"[[rule]]\nname = 'a'\nallow = ['uid:root']", "line 3: `uid:root` names no user or group"),
-    (b"[[rule]]\nname = 'a'\ndoor = ''", "line 3: `door` is empty"),
-    (b"[[rule]]\nname = 'a'\ndoor = 'window'", "line 1: no listener is called `window`; here are tcp, udp"),
+    (b"[[rule]]\nname = 'a'\nlistener = ''", "line 3: `listener` is empty"),
+    (
+        b"[[rule]]\nname = 'a'\nlistener = 'window'",
+        "line 1: no listener is called `window`; here are tcp, udp",
+    ),
     (b"[[rule]]\nname = 'a'\nallow = ['unix'", "line 3: unclosed array"),
     (b"# \xff", "line 1: this is not UTF-8"),
 ];
@@ -101,7 +104,7 @@ fn an_invalid_rules_file_prevents_the_start_with_one_line_that_says_where_and_wh
 #[test]
 fn a_missing_or_too_large_rules_file_prevents_the_start() {
     let file = RulesFile::new(format!("#{}", "x".repeat(1 << 20)));
-    let rule = "[[rule]]\nname = 'a'\ndoor = 'tcp'\n";
+    let rule = "[[rule]]\nname = 'a'\nlistener = 'tcp'\n";
     let many = RulesFile::new(rule.repeat(10_001));
     let missing = file.dir.path().join("missing").to_str().unwrap().to_owned();
     let dir = file.dir.path().to_str().unwrap().to_owned();
@@ -131,7 +134,7 @@ allow = [\"10.0.0.0/8\", \"gid:100\"]
 name = \"admin*\"
 allow = [\"loopback\", \"unix\"]
 deny = [\"10.0.0.13\", \"uid:13\"]
-door = \"line\"
+listener = \"line\"
 ";
 
 #[test]
@@ -145,10 +148,10 @@ fn rules_check_prints_the_verdict_and_the_deciding_rule() {
         ("BOB --from ::ffff:192.0.2.1", &*format!("denied: {bob} does not allow 192.0.2.1"), 1),
         ("bob --from unix:uid=1,gid=100", &*format!("allowed: {bob} allows gid:100"), 0),
         ("bob --from unix", &*format!("denied: {bob} does not allow unix"), 1),
-        ("admin-2 --from loopback --door line", &*format!("allowed: {admin} allows loopback"), 0),
+        ("admin-2 --from loopback --listener line", &*format!("allowed: {admin} allows loopback"), 0),
         ("admin-2 --from loopback", &*format!("denied: {admin} is for listener line alone"), 1),
-        ("adrnin --from 10.0.0.13 --door line", &*format!("denied: {admin} denies 10.0.0.13"), 1),
-        ("admin --from unix:uid=13 --door line", &*format!("denied: {admin} denies uid:13"), 1),
+        ("adrnin --from 10.0.0.13 --listener line", &*format!("denied: {admin} denies 10.0.0.13"), 1),
+        ("admin --from unix:uid=13 --listener line", &*format!("denied: {admin} denies uid:13"), 1),
         ("carol --from ::1", "open: no rule matches \"carol\"", 0),
     ] {
         let path = file.text();
@@ -165,8 +168,11 @@ fn rules_check_prints_the_verdict_and_the_deciding_rule() {
     assert_eq!((ended.out, ended.code), (format!("{}: 2 rules\n", file.text()), 0));
     // A named listener is known by its URL, or because a rule names it.
     let listen = ["--listen", "tcp://h?name=lan", "--listen", "line://h"];
-    let check = ["rules", "check", "--rules", &file.text(), "carol", "--from", "::1", "--door", "lan"];
+    let check = ["rules", "check", "--rules", &file.text(), "carol", "--from", "::1", "--listener", "lan"];
     assert_eq!(server(&[&check[..], &listen].concat()).out, "open: no rule matches \"carol\"\n");
+    // The spellings of version 0.1.
+    let old = check.map(|word| if word == "--listener" { "--door" } else { word });
+    assert_eq!(server(&[&old[..], &listen].concat()).out, "open: no rule matches \"carol\"\n");
     file.write(CHECKED.replace("\"line\"", "\"lan\""));
     assert_eq!(server(&check).out, "open: no rule matches \"carol\"\n");
 }
@@ -183,13 +189,22 @@ fn rules_check_refuses_invalid_arguments() {
         (&["bob", "--from", "home", "--rules", &path], "`home` is no place"),
         (&["bob", "--from", "unix"], "--rules <FILE>"),
         (
-            &["bob", "--from", "unix", "--door", "nosuchdoor", "--rules", &path],
-            "no listener is called `nosuchdoor`; here are line, line+unix, tcp, udp, unix; write --listen URL for others",
+            &["bob", "--from", "unix", "--listener", "nosuchlistener", "--rules", &path],
+            "no listener is called `nosuchlistener`; here are line, line+unix, tcp, udp, unix; write --listen URL for others",
         ),
         (
             &[
-                "bob", "--from", "::1", "--door", "tcp", "--rules", &path, "--listen", "line://h",
-                "--listen", lan,
+                "bob",
+                "--from",
+                "::1",
+                "--listener",
+                "tcp",
+                "--rules",
+                &path,
+                "--listen",
+                "line://h",
+                "--listen",
+                lan,
             ],
             "no listener is called `tcp`; here are lan, line;",
         ),
@@ -206,17 +221,17 @@ fn rules_check_refuses_invalid_arguments() {
 #[test]
 fn the_help_of_rules_check_shows_a_valid_file_and_the_usage() {
     let help = server(&["rules", "check", "--help"]).out;
-    assert!(help.contains("[--listen <URL>]... [<NAME> --from <ADDR> [--door <DOOR>]]"), "{help}");
-    let example = help.split("(docs/doors.md has all its keys):\n").nth(1).unwrap();
+    assert!(help.contains("[--listen <URL>]... [<NAME> --from <ADDR> [--listener <LISTENER>]]"), "{help}");
+    let example = help.split("(docs/listeners.md has all its keys):\n").nth(1).unwrap();
     let example: Vec<&str> = example.lines().take_while(|line| !line.is_empty()).collect();
     assert!((4..=8).contains(&example.len()), "{help}");
     let file = RulesFile::new(example.join("\n"));
     for (words, verdict) in [
         ("admin2 --from 10.1.2.3", "allowed: "),
         ("admin2 --from 192.0.2.1", "denied: "),
-        ("cook --from 192.0.2.1 --door line", "allowed: "),
-        ("cook --from 10.0.0.13 --door line", "denied: "),
-        ("cook --from 192.0.2.1 --door tcp", "denied: "),
+        ("cook --from 192.0.2.1 --listener line", "allowed: "),
+        ("cook --from 10.0.0.13 --listener line", "denied: "),
+        ("cook --from 192.0.2.1 --listener tcp", "denied: "),
     ] {
         let path = file.text();
         let mut args = vec!["rules", "check", "--rules", &path];
@@ -268,7 +283,7 @@ fn sighup_reloads_the_rules_and_ends_sessions_that_they_deny() {
     let (mut bob, mut ada) = (server.register("bob"), server.register("ada"));
     let udp = server.udp();
     assert_eq!(ask(&udp, "REG 0006 carolPNG 0000"), "ACK 0000");
-    file.write("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']\n[[rule]]\nname = 'c*'\ndoor = 'tcp'");
+    file.write("[[rule]]\nname = 'bob'\nallow = ['10.0.0.0/8']\n[[rule]]\nname = 'c*'\nlistener = 'tcp'");
     server.signal("HUP");
     server.wait_for_log("reloaded 2 rules; 2 sessions are not allowed any more and have ended");
     bob.expect(&format!("{NOT_ALLOWED}BYE 0000"));
@@ -296,13 +311,16 @@ fn a_bad_or_missing_file_at_sighup_leaves_the_rules_as_they_were() {
     let server = ServerProgram::local(&["--rules", &file.text()]);
     let mut ada = server.register("ada");
     let bad = "[[rule]]\nname = 'ada'\ndeny = ['loopback']\n[[rule]]\nname = 'eve'";
-    let door = "[[rule]]\nname = 'ada'\ndoor = 'line'";
+    let listener = "[[rule]]\nname = 'ada'\nlistener = 'line'";
     for (text, why) in [
         (
             Some(bad),
-            "line 4: a rule that says nothing; write allow, deny or door; the rules stay as they were",
+            "line 4: a rule that says nothing; write allow, deny or listener; the rules stay as they were",
         ),
-        (Some(door), "line 1: no listener is called `line`; here are tcp, udp; the rules stay as they were"),
+        (
+            Some(listener),
+            "line 1: no listener is called `line`; here are tcp, udp; the rules stay as they were",
+        ),
         (None, "No such file or directory (os error 2); the rules stay as they were"),
     ] {
         match text {
@@ -382,7 +400,7 @@ fn say_through(socket: &Path, bytes: &str) -> String {
 fn rules_name_listeners_by_scheme_or_name_and_users_by_id() {
     let (uid, gid) = (id("-u"), id("-g"));
     let file = RulesFile::new(format!(
-        "[[rule]]\nname = 'front'\ndoor = 'front'\n[[rule]]\nname = 'local'\ndoor = 'unix'\n\
+        "[[rule]]\nname = 'front'\nlistener = 'front'\n[[rule]]\nname = 'local'\nlistener = 'unix'\n\
          [[rule]]\nname = 'me'\nallow = ['uid:{uid}']\n[[rule]]\nname = 'us'\nallow = ['gid:{gid}']\n\
          [[rule]]\nname = 'other'\nallow = ['loopback', 'uid:{}']\n",
         uid.parse::<u32>().unwrap() + 1
@@ -427,7 +445,7 @@ fn rules_name_listeners_by_scheme_or_name_and_users_by_id() {
 
 #[test]
 fn the_program_gives_the_verdicts_on_the_page() {
-    let page = include_str!("../../../docs/doors.md");
+    let page = include_str!("../../../docs/listeners.md");
     let block = |start: &str| page.split(start).nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("names.toml"), block("```toml\n")).unwrap();

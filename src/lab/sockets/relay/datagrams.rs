@@ -239,7 +239,7 @@ impl RelayState {
         let Some((peer, kept)) = self.relay.get(flow) else { return };
         let (through, to) = match direction {
             Direction::Up => (Through::Flow(kept.socket.clone()), (listeners.upstream, None)),
-            Direction::Down => (Through::Listener(peer.door), (peer.addr, peer.local)),
+            Direction::Down => (Through::Listener(peer.listener), (peer.addr, peer.local)),
         };
         if self.outbox.push(through, to, bytes) {
             self.flush(now, listeners);

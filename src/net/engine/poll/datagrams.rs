@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::net::udp::{PAUSE, ReceivePause, SEND_TIMEOUT};
-use crate::service::{DoorId, Transmit};
+use crate::service::{ListenerId, Transmit};
 
 /// Most datagrams that wait for their sockets. The oldest are dropped beyond that, as waiting for long would
 /// drop them too.
@@ -18,23 +18,23 @@ pub(in crate::net::engine) const RETRY: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
     /// Sockets that may have some, each once.
-    ready: VecDeque<DoorId>,
+    ready: VecDeque<ListenerId>,
     /// Sockets where receiving failed, tried again after a pause.
-    failed: Vec<DoorId>,
+    failed: Vec<ListenerId>,
     pause: ReceivePause,
     pub(super) waiting: Waiting,
 }
 
 impl Datagrams {
     /// A socket may have some.
-    pub(super) fn notice(&mut self, id: DoorId) {
+    pub(super) fn notice(&mut self, id: ListenerId) {
         if !self.ready.contains(&id) {
             self.ready.push_back(id);
         }
     }
 
     /// The sockets to receive from in this turn.
-    pub(super) fn take_ready(&mut self) -> VecDeque<DoorId> {
+    pub(super) fn take_ready(&mut self) -> VecDeque<ListenerId> {
         for id in std::mem::take(&mut self.failed) {
             self.notice(id);
         }
@@ -42,7 +42,7 @@ impl Datagrams {
     }
 
     /// Receiving failed at a socket.
-    pub(super) fn fail(&mut self, id: DoorId, error: &io::Error) {
+    pub(super) fn fail(&mut self, id: ListenerId, error: &io::Error) {
         self.pause.warn(error);
         self.failed.push(id);
     }

@@ -14,7 +14,7 @@ use mio::{Interest, Poll, Registry, Token, Waker};
 use crate::net::engine::accept::{FdSlots, wake};
 use crate::net::engine::connection::{Connection, Port, Socket};
 use crate::net::engine::pending_io::PendingIo;
-use crate::service::{Arrival, DoorId, Service};
+use crate::service::{Arrival, ListenerId, Service};
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Subject {
     /// A listener, by its ordinal among the listeners.
     Listener(usize),
     /// A datagram socket.
-    Datagrams(DoorId),
+    Datagrams(ListenerId),
     /// The inbox has something.
     Inbox,
 }

@@ -14,7 +14,7 @@ use std::thread;
 use futures::future::BoxFuture;
 
 use super::Sockets;
-use super::accept::StreamDoor;
+use super::accept::StreamListener;
 use super::connection::Socket;
 use super::engine_core::{Backend, EngineCore, WorkerGuard};
 use super::pending_io::PendingIo;
@@ -36,7 +36,7 @@ use worker::Worker;
 pub(super) struct Loops<S: Service> {
     handles: Vec<LoopHandle<S>>,
     /// Stream listeners; empty once accepting has stopped.
-    listeners: Mutex<Vec<StreamDoor>>,
+    listeners: Mutex<Vec<StreamListener>>,
 }
 
 impl<S: Service> Loops<S> {
@@ -114,14 +114,14 @@ pub(super) fn start<S: Service + 'static>(
 ) -> io::Result<Looped<S>> {
     let polls = (0..loops.get()).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let handles = handles(&polls)?;
-    for ((id, door), loop_handle) in sockets.datagrams.iter().enumerate().zip(handles.iter().cycle()) {
-        if let Some(door) = door {
-            loop_handle.register(door.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
+    for ((id, listener), loop_handle) in sockets.datagrams.iter().enumerate().zip(handles.iter().cycle()) {
+        if let Some(listener) = listener {
+            loop_handle.register(listener.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
         }
     }
-    for (nth, door) in sockets.streams.iter().enumerate() {
+    for (nth, listener) in sockets.streams.iter().enumerate() {
         if let Some(first) = handles.first() {
-            first.register(door.as_fd().as_raw_fd(), Subject::Listener(nth))?;
+            first.register(listener.as_fd().as_raw_fd(), Subject::Listener(nth))?;
         }
     }
     let backend = Loops { handles, listeners: Mutex::new(sockets.streams) };

@@ -12,7 +12,7 @@ use crate::net::engine::SOCKET_BUDGET;
 use crate::net::engine::connection::{Connection, Mode, Socket};
 use crate::net::engine::engine_core::{Input, exceeds_discard_limit};
 use crate::net::rt;
-use crate::service::{Arrival, ConnId, DoorId, Service};
+use crate::service::{Arrival, ConnId, ListenerId, Service};
 
 /// Most bytes per read, and how many are read before the resulting output is written.
 pub(super) const READ_SIZE: usize = 64 << 10;
@@ -142,7 +142,7 @@ impl<S: Service + 'static> Worker<S> {
         }
     }
 
-    fn receive_at(&mut self, id: DoorId) {
+    fn receive_at(&mut self, id: ListenerId) {
         let core = self.core.clone();
         let received = core.receive(id, |_, datagrams| {
             while self.with(|shared, now, pending| {
@@ -234,7 +234,7 @@ mod tests {
     fn a_connection_ended_by_another_loop_is_dropped_before_it_is_shut_down() {
         let mut worker = worker();
         let (ours, _theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-        worker.open(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
+        worker.open(ours, Origin { listener: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
         let connection = worker.readers[0].as_ref().unwrap().connection.clone();
         // The other loop has not come to its shutdown yet.
         let mut pending_of_other = PendingIo::default();
@@ -251,7 +251,7 @@ mod tests {
         let mut peers = Vec::new();
         for nth in 0..3 {
             let (ours, theirs) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-            worker.open(ours, Origin { door: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
+            worker.open(ours, Origin { listener: 0, from: Remote::Unix { uid: 0, gid: 0 } }.into());
             peers.push(theirs);
             let connection = worker.readers[nth].as_ref().unwrap().connection.clone();
             let mut bytes = Output::default();

@@ -11,12 +11,12 @@ use mio::{Poll, Waker};
 
 use super::loop_handle::{Subject, handles};
 use super::worker::Worker;
-use super::{Loops, StreamDoor};
+use super::{Loops, StreamListener};
 use crate::net::engine::engine_core::EngineCore;
-use crate::net::listen::{Doors, Listening};
+use crate::net::listen::{Listeners, Listening};
 use crate::net::rt;
-use crate::net::udp::DatagramDoor;
-use crate::service::{DoorId, Service};
+use crate::net::udp::DatagramListener;
+use crate::service::{ListenerId, Service};
 use crate::units::later;
 
 /// A loop that its owner drives.
@@ -25,7 +25,7 @@ pub(in crate::net) struct SingleLoop<S: Service + 'static> {
     worker: Worker<S>,
     waker: Arc<Waker>,
     /// How many listeners there are.
-    doors: DoorId,
+    listeners: ListenerId,
 }
 
 impl<S: Service + 'static> SingleLoop<S> {
@@ -40,46 +40,51 @@ impl<S: Service + 'static> SingleLoop<S> {
         let core =
             Arc::new(EngineCore::new(service, Vec::new(), Loops { handles, listeners: Mutex::default() }));
         let waker = wakeup.waker().clone();
-        Ok(Self { worker: Worker::new(core, (0, wakeup), poll), waker, doors: 0 })
+        Ok(Self { worker: Worker::new(core, (0, wakeup), poll), waker, listeners: 0 })
     }
 
     /// Serves on these too. Each gets its ordinal even if it fails, as in the service.
-    pub(in crate::net) fn add_doors(&mut self, doors: Doors) -> io::Result<()> {
+    pub(in crate::net) fn add_all_listeners(&mut self, listeners: Listeners) -> io::Result<()> {
         let mut result = Ok(());
-        for socket in doors.into_sockets() {
-            let added = result.and_then(|()| self.add_door(self.doors, socket));
-            let (door, outcome) = added.map_or_else(|error| (None, Err(error)), |door| (door, Ok(())));
-            self.worker.core.add_door(door);
-            self.doors += 1;
+        for socket in listeners.into_sockets() {
+            let added = result.and_then(|()| self.add_one_listener(self.listeners, socket));
+            let (listener, outcome) =
+                added.map_or_else(|error| (None, Err(error)), |listener| (listener, Ok(())));
+            self.worker.core.add_one_listener(listener);
+            self.listeners += 1;
             result = outcome;
         }
         result
     }
 
     /// Serves on one. Returns it if it is a datagram socket.
-    fn add_door(&self, id: DoorId, socket: Listening) -> io::Result<Option<Arc<DatagramDoor>>> {
+    fn add_one_listener(
+        &self,
+        id: ListenerId,
+        socket: Listening,
+    ) -> io::Result<Option<Arc<DatagramListener>>> {
         match socket {
             Listening::Streams(socket, file, framing) => {
-                self.add_listener(StreamDoor::new(id, socket, file, framing)?).map(|()| None)
+                self.add_listener(StreamListener::new(id, socket, file, framing)?).map(|()| None)
             }
-            Listening::Datagrams(socket) => self.add_datagrams(id, DatagramDoor::new(socket)?).map(Some),
+            Listening::Datagrams(socket) => self.add_datagrams(id, DatagramListener::new(socket)?).map(Some),
         }
     }
 
-    fn add_listener(&self, door: StreamDoor) -> io::Result<()> {
+    fn add_listener(&self, listener: StreamListener) -> io::Result<()> {
         let backend = &self.worker.core.backend;
         if let (Some(loop_handle), Ok(mut listeners)) = (backend.handles.first(), backend.listeners.lock()) {
-            loop_handle.register(door.as_fd().as_raw_fd(), Subject::Listener(listeners.len()))?;
-            listeners.push(door);
+            loop_handle.register(listener.as_fd().as_raw_fd(), Subject::Listener(listeners.len()))?;
+            listeners.push(listener);
         }
         Ok(())
     }
 
-    fn add_datagrams(&self, id: DoorId, door: DatagramDoor) -> io::Result<Arc<DatagramDoor>> {
+    fn add_datagrams(&self, id: ListenerId, listener: DatagramListener) -> io::Result<Arc<DatagramListener>> {
         if let Some(loop_handle) = self.worker.core.backend.handles.first() {
-            loop_handle.register(door.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
+            loop_handle.register(listener.as_fd().as_raw_fd(), Subject::Datagrams(id))?;
         }
-        Ok(Arc::new(door))
+        Ok(Arc::new(listener))
     }
 
     /// Calls `act` on the service. The next step sends what became sendable and checks deadlines.

@@ -11,8 +11,8 @@ use fluent_uri::pct_enc::{EStr, encoder};
 use fluent_uri::{Iri, ParseError, ParseErrorKind};
 
 use super::{At, Carrier, FORMS, FRAME_PORT, LINE_PORT, ListenUrl, SCHEMES, UrlError};
-use crate::door::Framing;
 use crate::escape::escape_short;
+use crate::listener::Framing;
 use crate::net::listen::parameters::Parameters;
 
 impl FromStr for ListenUrl {
@@ -52,7 +52,7 @@ fn read(text: &str) -> Result<ListenUrl, String> {
         }
         Carrier::Unix => At::Unix { path: socket_path(target)?, permissions: parameters.permissions()? },
     };
-    Ok(ListenUrl { at, door: parameters.door(scheme, framing)? })
+    Ok(ListenUrl { at, listener: parameters.listener(scheme, framing)? })
 }
 
 /// The parts of a URL before its parameters.

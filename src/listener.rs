@@ -1,6 +1,6 @@
 //! The settings of each listener of a server: its protocol, its rate limits, and the options of line listeners.
 //!
-//! A [`Door`] is one listening socket. Its address, and everything else about sockets, is in `net/`. The chat speaks
+//! A [`Listener`] is one listening socket. Its address, and everything else about sockets, is in `net/`. The chat speaks
 //! frames and lines; messages and plain bytes are for programs of other protocols ([`crate::host`]).
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::rates::Rate;
 
 /// The settings of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Door {
+pub struct Listener {
     /// Its name in access rules: `tcp`, `udp`, `unix`, `line`, `line+unix`, or a name of its own.
     pub name: String,
     /// Its protocol.
@@ -29,7 +29,7 @@ pub enum Speaks {
     /// The chat's frames.
     Frames,
     /// Lines of text, for netcat or telnet.
-    Lines(LineDoor),
+    Lines(LineListener),
     /// Messages of any length.
     Messages,
     /// Bytes without framing; their meaning is the program's.
@@ -66,7 +66,7 @@ impl Speaks {
 
 /// The options of a line listener, for clients such as netcat or telnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LineDoor {
+pub struct LineListener {
     /// The room that every client joins.
     pub room: RoomName,
     /// How a client gets a name.
@@ -86,7 +86,7 @@ pub enum Greet {
     None,
 }
 
-impl Door {
+impl Listener {
     /// Creates a listener for frames, without a rate limit.
     pub fn frames(name: &str) -> Self {
         Self {
@@ -118,10 +118,10 @@ impl Door {
     }
 
     /// Creates a line listener with a rate limit of 5 lines a second per client.
-    pub fn lines(name: &str, door: LineDoor) -> Self {
+    pub fn lines(name: &str, listener: LineListener) -> Self {
         Self {
             name: name.to_owned(),
-            speaks: Speaks::Lines(door),
+            speaks: Speaks::Lines(listener),
             rate: Rate::messages(5),
             rate_per_host: Rate::UNLIMITED,
         }

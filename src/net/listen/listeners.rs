@@ -1,4 +1,4 @@
-//! All listeners of a server, in order: [`Doors`] binds URLs, and hands the sockets to an engine.
+//! All listeners of a server, in order: [`Listeners`] binds URLs, and hands the sockets to an engine.
 //!
 //! Binding itself is in `inet` and `unix`.
 
@@ -10,33 +10,33 @@ use super::inet::Inet;
 use super::unix::{self, SocketFile};
 use super::url::At;
 use super::{Address, Bound, Endpoint, ListenAddr, ListenError, ListenUrl, Scheme};
-use crate::door::{Door, Framing, Speaks};
+use crate::listener::{Framing, Listener, Speaks};
 
 /// Receive buffer of line connections, in bytes: room for the longest line, but so small that back-pressure
 /// reaches a sender over its rate soon.
 const LINE_RECV_BUFFER: usize = 16 << 10;
 
-/// Bound sockets that are not served yet, in the order of [`ServerConfig::doors`](crate::config::ServerConfig::doors).
+/// Bound sockets that are not served yet, in the order of [`ServerConfig::listeners`](crate::config::ServerConfig::listeners).
 #[derive(Debug, Default)]
-pub struct Doors {
-    sockets: Vec<DoorSocket>,
+pub struct Listeners {
+    sockets: Vec<ListenerSocket>,
     /// How many URLs and short forms they came from.
     urls: usize,
 }
 
 /// One listener.
 #[derive(Debug)]
-struct DoorSocket {
+struct ListenerSocket {
     /// The ordinal of its URL.
     url: usize,
     addr: ListenAddr,
-    door: Door,
+    listener: Listener,
     socket: Listening,
     /// It is at the IPv4 wildcard address only because the IPv6 one was asked for.
     is_implied: bool,
 }
 
-impl DoorSocket {
+impl ListenerSocket {
     /// Its address, unless it is a UNIX socket.
     fn endpoint(&self) -> Option<Endpoint> {
         let Address::Ip(addr) = self.addr.address else { return None };
@@ -57,7 +57,7 @@ pub(in crate::net) enum Listening {
     Datagrams(UdpSocket),
 }
 
-impl Doors {
+impl Listeners {
     /// Binds all addresses of a URL, or none.
     ///
     /// # Errors
@@ -77,9 +77,9 @@ impl Doors {
                 let addr = ListenAddr { scheme, address: Address::File(path.clone()) };
                 let (socket, file) = unix::listen(path, *permissions)
                     .map_err(|source| ListenError::File { addr: addr.clone(), source })?;
-                let socket = Listening::Streams(socket, Some(file), url.door.speaks.framing());
-                let (url, door) = (self.urls, url.door.clone());
-                self.sockets.push(DoorSocket { url, addr, door, socket, is_implied: false });
+                let socket = Listening::Streams(socket, Some(file), url.listener.speaks.framing());
+                let (url, listener) = (self.urls, url.listener.clone());
+                self.sockets.push(ListenerSocket { url, addr, listener, socket, is_implied: false });
             }
         }
         Ok(())
@@ -93,12 +93,12 @@ impl Doors {
         (reuse_port, only_v6): (bool, bool),
     ) -> Result<(), ListenError> {
         let scheme = url.scheme();
-        let others: Vec<Endpoint> = self.sockets.iter().filter_map(DoorSocket::endpoint).collect();
+        let others: Vec<Endpoint> = self.sockets.iter().filter_map(ListenerSocket::endpoint).collect();
         let inet = Inet { host, port, kinds, scheme: Some(scheme), reuse_port, only_v6, others: &others };
         let addrs = inet.resolve()?;
         let named = addrs.iter().flat_map(|&addr| kinds.iter().map(move |&scheme| Endpoint { scheme, addr }));
         self.close_implied(&named.collect::<Vec<_>>());
-        self.extend(inet.bind_at(&addrs)?, |_| (scheme, url.door.clone()));
+        self.extend(inet.bind_at(&addrs)?, |_| (scheme, url.listener.clone()));
         Ok(())
     }
 
@@ -115,28 +115,28 @@ impl Doors {
         self.urls += 1;
         self.extend(bound, |kind| {
             let scheme = kind.name();
-            (scheme, Door::frames(scheme))
+            (scheme, Listener::frames(scheme))
         });
     }
 
-    fn extend(&mut self, bound: Bound, door: impl Fn(Scheme) -> (&'static str, Door)) {
+    fn extend(&mut self, bound: Bound, listener: impl Fn(Scheme) -> (&'static str, Listener)) {
         let any = |endpoint: &Endpoint| endpoint.addr.ip().is_unspecified();
         let has_any_v6 = bound.endpoints().iter().any(|endpoint| any(endpoint) && endpoint.addr.is_ipv6());
         for (endpoint, socket) in bound.into_sockets() {
-            let (scheme, door) = door(endpoint.scheme);
+            let (scheme, listener) = listener(endpoint.scheme);
             let socket = match socket {
                 Listening::Streams(socket, file, _) => {
-                    Listening::Streams(socket, file, door.speaks.framing())
+                    Listening::Streams(socket, file, listener.speaks.framing())
                 }
                 datagrams @ Listening::Datagrams(_) => datagrams,
             };
             let addr = ListenAddr { scheme, address: Address::Ip(endpoint.addr) };
-            if let (Listening::Streams(socket, ..), Speaks::Lines(_)) = (&socket, &door.speaks) {
+            if let (Listening::Streams(socket, ..), Speaks::Lines(_)) = (&socket, &listener.speaks) {
                 // Connections inherit it. A smaller buffer than asked for does no harm.
                 let _ = socket.set_recv_buffer_size(LINE_RECV_BUFFER);
             }
             let is_implied = has_any_v6 && any(&endpoint) && endpoint.addr.is_ipv4();
-            self.sockets.push(DoorSocket { url: self.urls, addr, door, socket, is_implied });
+            self.sockets.push(ListenerSocket { url: self.urls, addr, listener, socket, is_implied });
         }
     }
 
@@ -160,8 +160,8 @@ impl Doors {
     }
 
     /// The settings of each, for the server.
-    pub fn list(&self) -> Vec<Door> {
-        self.sockets.iter().map(|socket| socket.door.clone()).collect()
+    pub fn list(&self) -> Vec<Listener> {
+        self.sockets.iter().map(|socket| socket.listener.clone()).collect()
     }
 
     /// The sockets, in the same order.
@@ -175,10 +175,10 @@ impl Doors {
     }
 }
 
-impl From<Bound> for Doors {
+impl From<Bound> for Listeners {
     fn from(bound: Bound) -> Self {
-        let mut doors = Self::default();
-        doors.add_bound(bound);
-        doors
+        let mut listeners = Self::default();
+        listeners.add_bound(bound);
+        listeners
     }
 }
