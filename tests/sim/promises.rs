@@ -111,6 +111,7 @@ fn every_limit_of_the_listeners_page_holds() {
             ("echo of a PNG on a stream", echo),
             ("answers to one datagram", answers_to_one_datagram),
             ("work in one hold of the server's lock", work_in_one_hold),
+            ("requests of a connection other than SND, before others are served", quantum),
             ("new access rules, shutdown", rules_in_steps),
             ("memory", memory),
             ("open files", open_files),
@@ -320,6 +321,18 @@ fn answers_to_one_datagram(row: &Row<'_>) {
     assert_eq!(harness.datagram(addr(1, 1), format!("~{token} {pings}")).len(), most);
 }
 
+fn quantum(row: &Row<'_>) {
+    let bound = row.bound(0);
+    let mut harness = with(ServerConfig::default());
+    let ada = ada(&mut harness);
+    // A frame costs two units; the request that reaches the bound is finished.
+    let answered = harness.say(ada, "PNG 0000".repeat(bound)).matches("ACK 0000").count();
+    assert_eq!(answered, bound / 2);
+    assert!(harness.is_busy(ada));
+    harness.pass(ms(1));
+    assert_eq!(harness.heard(ada).matches("ACK 0000").count(), bound - bound / 2);
+}
+
 fn work_in_one_hold(row: &Row<'_>) {
     let (most, members) = (row.bound(0), 1_024);
     assert_eq!(HOLD_BOUND, most as u64);
@@ -382,7 +395,7 @@ fn kept_for_this_machine(row: &Row<'_>) {
 /// A row that needs a whole process is tested elsewhere.
 fn open_files(row: &Row<'_>) {
     assert!(row.cells[1].contains("sleeps 10 ms to 1 s"));
-    let accept = include_str!("../../src/net/engine/accept.rs");
+    let accept = include_str!("../../src/net/accept.rs");
     assert!(
         accept.contains("from_millis(10)") && accept.contains("from_secs(1)"),
         "the times of the back-off"

@@ -12,11 +12,6 @@ pub(super) const Z95: f64 = 1.959_963_984_540_054;
 /// With z = 1.96, n trials and p = successes/n, its middle is (p + z²/2n) / (1 + z²/n). Its half width is z
 /// sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n) (Wilson, 1927). Unlike the normal interval it is not empty where all or none
 /// succeeded.
-///
-/// ```
-/// let (low, high) = sayagain::lab::sweep::stats::wilson(99, 100).unwrap();
-/// assert!((low - 0.9455).abs() < 1e-4 && (high - 0.9982).abs() < 1e-4);
-/// ```
 #[must_use]
 pub(crate) fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
     if trials == 0 {
