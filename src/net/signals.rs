@@ -1,7 +1,7 @@
 //! Signals for a server program: serve until SIGINT or SIGTERM, report on SIGUSR1, reload on SIGHUP.
 //!
 //! [`serve`] runs an [`Engine`] that was started before, and drains it at the end. Clients handle signals in
-//! [`connect`](super::connect).
+//! [`program_input`](super::program_input).
 //!
 //! ```no_run
 //! use sayagain::host::{Handler, Host, Settings};

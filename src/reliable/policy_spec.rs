@@ -95,7 +95,7 @@ impl fmt::Display for Backoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nearest = PolicyName::all().filter(|name| is_of_kind(*name, self));
         let nearest = nearest.map(|name| (name, differences(name, self)));
-        let Some((name, parameters)) = nearest.min_by_key(|nearest| distance(nearest)) else {
+        let Some((name, parameters)) = nearest.min_by_key(distance) else {
             // `fixed`, `linear` and `expb` are of every kind.
             return Err(fmt::Error);
         };

@@ -62,7 +62,7 @@ impl ServerHarness {
 
     /// Opens a stream connection from this peer at a listener.
     pub(crate) fn connect_at(&mut self, listener: usize, from: Remote) -> Conn {
-        self.connect_from(Origin { listener: listener, from })
+        self.connect_from(Origin { listener, from })
     }
 
     /// Opens a stream connection with this origin.

@@ -56,7 +56,10 @@ fn a_held_connection_is_closed_when_the_handler_closes_it() {
 
 /// Keeps what `closed` can see.
 #[derive(Default)]
-struct Last(Vec<(Option<String>, Result<(), SendError>, Option<ConnId>)>);
+struct Last(Vec<End>);
+
+/// The name of a closed peer, the outcome of a send to it, and the connection of its name.
+type End = (Option<String>, Result<(), SendError>, Option<ConnId>);
 
 impl Handler for Last {
     fn closed(&mut self, cx: &mut Context<'_>, conn: ConnId, _why: CloseReason) {

@@ -270,7 +270,7 @@ fn digits(number: f64) -> String {
 fn shown(cell: Cell<'_>) -> String {
     match cell {
         Cell::Real(number) if number.abs() >= 1_000.0 => grouped(&format!("{number:.0}")),
-        Cell::Real(number) if number == 0.0 => "0".to_owned(),
+        Cell::Real(0.0) => "0".to_owned(),
         Cell::Real(number) => format!("{number:.*}", decimals(number)),
         Cell::Whole(number) => grouped(&number.to_string()),
         other => other.text().into_owned(),

@@ -10,7 +10,7 @@ use super::cell::{Amount, Cell, Count, Field, Kind, Share, Signed, Steps};
 macro_rules! columns {
     ($($(#[$doc:meta])* $column:ident $field:ident: $kind:ty,)+) => {
         /// One row of the CSV: the results of one point of a sweep.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         pub(crate) struct Row {
             $($(#[$doc])* pub(crate) $field: $kind,)+
         }

@@ -39,7 +39,6 @@ impl Row {
     /// Creates the row of `point` from its tally.
     #[must_use]
     pub(crate) fn new(origin: &Origin, point: &Point, tally: &Tally) -> Self {
-        let Point { policy_name, policy, up, down, size, interval } = point;
         let trials = tally.trials();
         let expected = Expected::at(point);
         let success_theory = expected.map(|expected| expected.success);
@@ -49,32 +48,13 @@ impl Row {
         let (success_low, success_high) = success_interval(point, tally).unzip();
         let (loss_up_theory, loss_down_theory) = Expected::losses(point);
         Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            generator: GENERATOR.to_owned(),
-            command: origin.command.clone(),
-            mode: origin.mode.to_owned(),
-            seed: origin.seed.into(),
-            policy: (*policy_name).to_owned(),
-            loss_up: requested(up),
-            loss_down: requested(down),
-            link_up: up.to_string(),
-            link_down: down.to_string(),
-            burst_up: up.loss.mean_burst().into(),
-            burst_down: down.loss.mean_burst().into(),
-            timeout_s: Some(policy.ack_timeout().as_secs_f64()).into(),
-            max_sends: u64::from(policy.max_sends()).into(),
-            max_timeout_s: longest_timeout(policy).map(|longest| longest.as_secs_f64()).into(),
-            deadline_s: policy.deadline().map(|deadline| deadline.as_secs_f64()).into(),
-            jitter: jitter(policy),
-            rto_min_s: policy.adaptive().then(|| policy.min_rto().as_secs_f64()).into(),
-            size_bytes: (*size as u64).into(),
-            interval_s: Some(interval.as_secs_f64()).into(),
             realised_loss_up: tally.up.realised_loss().into(),
             realised_loss_down: tally.down.realised_loss().into(),
             loss_up_theory: loss_up_theory.into(),
-            loss_up_z: loss_z(loss_up_theory, &up.loss, &tally.up, &tally.sessions.loss_up).into(),
+            loss_up_z: loss_z(loss_up_theory, &point.up.loss, &tally.up, &tally.sessions.loss_up).into(),
             loss_down_theory: loss_down_theory.into(),
-            loss_down_z: loss_z(loss_down_theory, &down.loss, &tally.down, &tally.sessions.loss_down).into(),
+            loss_down_z: loss_z(loss_down_theory, &point.down.loss, &tally.down, &tally.sessions.loss_down)
+                .into(),
             too_large: (tally.up.too_large + tally.down.too_large).into(),
             queue_full: (tally.up.queue_full + tally.down.queue_full).into(),
             trials: trials.into(),
@@ -109,6 +89,35 @@ impl Row {
             spurious_mean: per(tally.spurious, trials).into(),
             datagrams_mean: per(tally.up.datagrams + tally.down.datagrams, trials).into(),
             bytes_mean: per(tally.up.bytes + tally.down.bytes, trials).into(),
+            ..Self::of_settings(origin, point)
+        }
+    }
+
+    /// Creates a row with the columns that say what was measured, and how; the results are empty.
+    fn of_settings(origin: &Origin, point: &Point) -> Self {
+        let Point { policy_name, policy, up, down, size, interval } = point;
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generator: GENERATOR.to_owned(),
+            command: origin.command.clone(),
+            mode: origin.mode.to_owned(),
+            seed: origin.seed.into(),
+            policy: (*policy_name).to_owned(),
+            loss_up: requested(up),
+            loss_down: requested(down),
+            link_up: up.to_string(),
+            link_down: down.to_string(),
+            burst_up: up.loss.mean_burst().into(),
+            burst_down: down.loss.mean_burst().into(),
+            timeout_s: Some(policy.ack_timeout().as_secs_f64()).into(),
+            max_sends: u64::from(policy.max_sends()).into(),
+            max_timeout_s: longest_timeout(policy).map(|longest| longest.as_secs_f64()).into(),
+            deadline_s: policy.deadline().map(|deadline| deadline.as_secs_f64()).into(),
+            jitter: jitter(policy),
+            rto_min_s: policy.adaptive().then(|| policy.min_rto().as_secs_f64()).into(),
+            size_bytes: (*size as u64).into(),
+            interval_s: Some(interval.as_secs_f64()).into(),
+            ..Self::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! Engines: run a [`Service`] on its sockets, as tasks, readiness loops or threads.
 //!
 //! [`Engine`] is the handle of a running server. It stands between the sockets of [`listen`](super::listen) and a
-//! service, and knows no protocol. Client connections are in [`client`](super::client) and [`connect`](super::connect).
+//! service, and knows no protocol. Client connections are in [`client`](super::client) and [`drive`](super::drive).
 //!
 //! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to whatever
 //! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer marks the
