@@ -146,7 +146,7 @@ fn a_rule_for_a_name_covers_its_look_alikes() {
 
 #[test]
 fn an_error_names_its_line() {
-    let unknown = "unknown field `alow`, expected one of `name`, `allow`, `deny`, `listener`";
+    let unknown = "unknown field `alow`, expected one of `name`, `allow`, `deny`, `door`, `listener`";
     for (text, error) in [
         ("\n[[rule]]\nname = 'a'\nalow = ['unix']", &*format!("line 4: {unknown}")),
         ("anon = true", "line 1: unknown field `anon`, expected `anonymous` or `rule`"),
