@@ -23,7 +23,7 @@ const CLIENT_FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT or unix:///PA
 /// let server: ServerAddr = "udp://localhost".parse()?;
 /// assert_eq!(server, ServerAddr::Datagrams { host: "localhost".into(), port: 50_000 });
 /// assert_eq!("unix:///run/chat".parse::<ServerAddr>()?.transport(), Transport::Stream);
-/// # Ok::<(), sayagain::net::listen::url::UrlError>(())
+/// # Ok::<(), sayagain::net::UrlError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerAddr {
@@ -92,7 +92,7 @@ fn parsed(text: &str) -> Result<ListenUrl, UrlError> {
 /// let url: ConnectUrl = "msg://localhost:7000".parse()?;
 /// assert_eq!(url.framing(), Framing::Messages);
 /// assert!("udp://localhost:7000".parse::<ConnectUrl>().is_err());
-/// # Ok::<(), sayagain::net::listen::url::UrlError>(())
+/// # Ok::<(), sayagain::net::UrlError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectUrl(ListenUrl);

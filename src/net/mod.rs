@@ -70,7 +70,8 @@ pub use client::{Client, ConnectError};
 pub use connect_url::{ConnectUrl, ServerAddr};
 pub use core::Core;
 pub use engine::{Engine, EngineHandle, EngineKind, UnknownEngine, usual_loops};
-pub use listen::{Bound, Listen, ListenError, ListenUrl, Listeners};
+pub use listen::url::UrlError;
+pub use listen::{Bound, Endpoint, Listen, ListenError, ListenUrl, Listeners};
 pub use open_error::OpenError;
 pub use signals::{Ended, Signals, serve};
 
