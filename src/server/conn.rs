@@ -1,6 +1,6 @@
 //! The state of one stream connection.
 //!
-//! What is done with its input is in `stream`, with its output in `fill`; whether it is read is in `read_gate`.
+//! Not here: the execution of its input (`stream`), its output (`fill`), and whether it is read (`read_gate`).
 
 use std::collections::VecDeque;
 use std::time::Instant;

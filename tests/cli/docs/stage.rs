@@ -31,7 +31,7 @@ pub(super) struct Stage {
 pub(super) struct Wrong {
     /// Its place among the blocks.
     pub(super) index: usize,
-    /// What is on the screen.
+    /// The screen: input and output.
     pub(super) screen: String,
     /// The exit codes and those that the notes expect, if they differ.
     pub(super) codes: Option<(Vec<i32>, Vec<i32>)>,

@@ -32,7 +32,7 @@ pub(super) struct Terminal {
     scripts: Option<File>,
     name: String,
     commands: usize,
-    /// What was typed, each after so many bytes of output.
+    /// The typed lines, and the number of bytes of output before each.
     typed: Vec<(usize, String)>,
 }
 
@@ -79,7 +79,7 @@ impl Terminal {
         self.typed.push((self.program.out().len(), line));
     }
 
-    /// What is on the screen: input and output.
+    /// Returns the screen: input and output.
     pub(super) fn screen(&self) -> String {
         let out = self.program.out();
         let (mut screen, mut at) = (String::new(), 0);
