@@ -85,7 +85,7 @@ impl Context<'_> {
     /// with the attempt in [`PeerInfo::dial`], or [`failed`](super::Handler::failed); neither if the engine stops
     /// first.
     pub fn connect(&mut self, to: Target, framing: Framing) -> DialId {
-        self.state.dial(to, framing)
+        self.state.dials.request(to, framing)
     }
 
     /// Closes a connection once everything is written. Its input is discarded from now on.

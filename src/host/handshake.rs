@@ -149,7 +149,7 @@ impl HostState {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.stage = Stage::Refused;
         if let Some(dial) = conn.dial {
-            self.dial_failed(dial, error);
+            self.dials.failed(dial, error);
         }
         self.close(id);
     }

@@ -121,6 +121,7 @@ use scheduler::Piece;
 
 mod conn;
 mod context;
+mod dials;
 mod flow;
 mod framing;
 mod handshake;

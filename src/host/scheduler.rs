@@ -239,7 +239,8 @@ impl HostState {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let is_somebodys =
             !self.ready.is_empty() || !self.held_back.is_empty() && !self.memory.is_full_of_answers();
-        let at_once = self.now.filter(|_| is_somebodys || self.has_starved || !self.failures.is_empty());
+        let at_once =
+            self.now.filter(|_| is_somebodys || self.starvation.is_new() || self.dials.has_failed());
         [at_once, self.timers.next()].into_iter().flatten().min()
     }
 }

@@ -106,7 +106,7 @@ impl<H: Handler> Host<H> {
 
     /// Handles the consequences of any event: failures, drained queues, ready input, memory.
     fn settle(&mut self, now: Instant) {
-        while let Some((dial, error)) = self.state.failures.pop_front() {
+        while let Some((dial, error)) = self.state.dials.poll_failure() {
             self.tell(now, |handler, cx| handler.failed(cx, dial, &error));
         }
         // Only those that are queued now: a connection that finds no room again waits for the next event.
@@ -154,7 +154,7 @@ impl<H: Handler> Service for Host<H> {
 
     fn dial_failed(&mut self, now: Instant, dial: DialId, error: &io::Error) {
         self.state.begin(now);
-        self.state.dial_failed(dial, io::Error::new(error.kind(), error.to_string()));
+        self.state.dials.failed(dial, io::Error::new(error.kind(), error.to_string()));
         self.settle(now);
     }
 
@@ -202,7 +202,7 @@ impl<H: Handler> Service for Host<H> {
                 (Stage::Handshake, Some(dial)) => {
                     let error =
                         io::Error::new(io::ErrorKind::ConnectionAborted, format!("no welcome: {why}"));
-                    self.state.dial_failed(dial, error);
+                    self.state.dials.failed(dial, error);
                 }
                 (Stage::Handshake | Stage::Refused, _) => {}
             }
@@ -249,7 +249,7 @@ impl<H: Handler> Service for Host<H> {
     }
 
     fn poll_dial(&mut self) -> Option<Dial> {
-        self.state.poll_dial()
+        self.state.dials.poll()
     }
 
     fn poll_transmit(&mut self, _now: Instant) -> Option<Transmit> {

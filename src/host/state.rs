@@ -5,13 +5,15 @@ use std::io;
 use std::time::Instant;
 
 use super::conn::{Conn, Stage};
+use super::dials::Dials;
 use super::flow::SendError;
 use super::memory::Memory;
+use super::memory_fairness::Starvation;
 use super::settings::Settings;
 use crate::conn_map::ConnMap;
 use crate::listener::{Framing, Listener};
 use crate::names::ClashKey;
-use crate::service::{Arrival, CloseReason, ConnId, Dial, DialId, Target, Transmit};
+use crate::service::{Arrival, CloseReason, ConnId, Transmit};
 use crate::timers::Timers;
 use crate::units::later;
 
@@ -43,8 +45,7 @@ pub(super) struct HostState {
     pub(super) now: Option<Instant>,
     /// Shutting down: no new connections, and finished when none are left.
     pub(super) is_stopping: bool,
-    /// Failed attempts to connect, to report to the handler.
-    pub(super) failures: VecDeque<(DialId, io::Error)>,
+    pub(super) dials: Dials,
     pub(super) woken: VecDeque<ConnId>,
     /// Connections that may pass input to the handler, each once.
     pub(super) ready: VecDeque<ConnId>,
@@ -52,12 +53,7 @@ pub(super) struct HostState {
     pub(super) held_back: VecDeque<ConnId>,
     /// Connections with an empty queue whose send found no room, each once.
     pub(super) crowded: VecDeque<ConnId>,
-    /// Connections that are not read because memory is full, each once.
-    pub(super) starved: VecDeque<ConnId>,
-    /// One was added to `starved`, and no leader was chosen since.
-    pub(super) has_starved: bool,
-    /// The one connection that is read while memory is full, and its held bytes at the last check.
-    pub(super) leader: Option<(ConnId, usize)>,
+    pub(super) starvation: Starvation,
     /// The connection whose end the handler is told of.
     pub(super) gone: Option<(ConnId, Conn)>,
     /// The number of connections with a complete piece.
@@ -66,10 +62,6 @@ pub(super) struct HostState {
     pub(super) handing_over: Option<ConnId>,
     /// Bytes left of this turn.
     pub(super) turn: usize,
-    dials: VecDeque<Dial>,
-    /// The framing of connections that are being opened.
-    dialing: HashMap<DialId, Framing>,
-    next_dial: u64,
     transmits: VecDeque<Transmit>,
 }
 
@@ -84,21 +76,16 @@ impl HostState {
             timers: Timers::default(),
             now: None,
             is_stopping: false,
-            failures: VecDeque::new(),
+            dials: Dials::default(),
             woken: VecDeque::new(),
             ready: VecDeque::new(),
             held_back: VecDeque::new(),
             crowded: VecDeque::new(),
-            starved: VecDeque::new(),
-            has_starved: false,
-            leader: None,
+            starvation: Starvation::default(),
             gone: None,
             unread: 0,
             handing_over: None,
             turn: TURN,
-            dials: VecDeque::new(),
-            dialing: HashMap::new(),
-            next_dial: 0,
             transmits: VecDeque::new(),
         }
     }
@@ -117,12 +104,12 @@ impl HostState {
             Arrival::Accepted(origin) => {
                 self.listeners.get(origin.listener).map(|listener| listener.speaks.framing())
             }
-            Arrival::Dialed(dial, _) => self.dialing.remove(&dial),
+            Arrival::Dialed(dial, _) => self.dials.connected(dial),
         };
         self.conns.insert(id, Conn::new(arrival, framing.unwrap_or(Framing::Bytes)));
         if self.is_stopping {
             if let Arrival::Dialed(dial, _) = arrival {
-                self.dial_failed(dial, io::Error::new(io::ErrorKind::ConnectionAborted, "we are ending"));
+                self.dials.failed(dial, io::Error::new(io::ErrorKind::ConnectionAborted, "we are ending"));
             }
             self.refuse(id, CloseReason::Ended);
         } else if self.conns.get(id).is_some_and(|conn| conn.stage == Stage::Handshake) {
@@ -146,7 +133,7 @@ impl HostState {
                 }
             }
         }
-        if self.leader.is_some_and(|(leader, _)| leader == id) {
+        if self.starvation.is_leader(id) {
             self.lead_no_more();
         }
         Some(conn)
@@ -200,27 +187,8 @@ impl HostState {
     }
 }
 
-/// Attempts to connect, datagrams and shutdown.
+/// Datagrams and shutdown.
 impl HostState {
-    /// Requests a connection.
-    pub(super) fn dial(&mut self, to: Target, framing: Framing) -> DialId {
-        let id = DialId(self.next_dial);
-        self.next_dial += 1;
-        self.dialing.insert(id, framing);
-        self.dials.push_back(Dial { id, to });
-        id
-    }
-
-    pub(super) fn poll_dial(&mut self) -> Option<Dial> {
-        self.dials.pop_front()
-    }
-
-    /// An attempt to connect failed.
-    pub(super) fn dial_failed(&mut self, id: DialId, error: io::Error) {
-        self.dialing.remove(&id);
-        self.failures.push_back((id, error));
-    }
-
     pub(super) fn transmit(&mut self, transmit: Transmit) -> Result<(), SendError> {
         if self.transmits.len() >= MOST_DATAGRAMS {
             return Err(SendError::Full);

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 
 use crate::error::Refusal;
-use crate::handle_index::CachedHashIndex;
 use crate::service::Origin;
 use crate::wire::Token;
 
@@ -23,6 +22,7 @@ mod ledger_balance;
 pub mod memory;
 mod message;
 mod name_cache;
+mod name_index;
 pub mod queue;
 mod requests;
 pub mod rooms;
@@ -40,6 +40,7 @@ use buffer_pool::BufferPool;
 use memory::{MemoryLedger, MemoryUse};
 pub use message::Body;
 use name_cache::NameCache;
+use name_index::NameIndex;
 use rooms::Rooms;
 pub use session::{DatagramPath, Form, Path, Session, SessionKey};
 use slow_consumer::SlowConsumers;
@@ -99,12 +100,7 @@ pub struct Opening {
 pub struct Hub {
     config: HubConfig,
     sessions: Arena,
-    /// Slots by the fold of their names, ..
-    by_fold: CachedHashIndex,
-    /// .. and by the look-alike keys of these.
-    by_clash: CachedHashIndex,
-    /// No session opens any more, and names are not found.
-    is_closed: bool,
+    names: NameIndex,
     rooms: Rooms,
     memory: MemoryLedger,
     woken: VecDeque<SessionKey>,
@@ -193,7 +189,7 @@ impl Hub {
         self.work.add(1, cost::OPENED);
         // The keys of the name, those of a session that may have it, and those of the lookup.
         self.work.add_name(opening.name.as_str().as_bytes(), 8);
-        if self.is_closed {
+        if self.names.is_closed() {
             return Err(Refusal::Draining);
         }
         let clash = opening.name.clash_keys();
@@ -220,9 +216,7 @@ impl Hub {
     /// Returns the living session that has the same name or a look-alike.
     pub fn owner_of(&self, name: &Name) -> Option<SessionKey> {
         let clash = name.clash_keys();
-        let holds =
-            |slot, key: &_| self.at(slot).is_some_and(|(_, session)| session.name.clash_keys().holds(key));
-        let slot = clash.iter().find_map(|key| self.by_clash.find(key, |slot| holds(slot, key)))?;
+        let slot = self.names.find_like(&self.sessions, &clash, None)?;
         self.at(slot).map(|(key, _)| key)
     }
 
@@ -251,11 +245,7 @@ impl Hub {
     /// Returns the session of that name.
     pub fn find(&self, name: &[u8]) -> Option<SessionKey> {
         self.work.add_name(name, 1);
-        let slot = self.with_fold(name, |key| {
-            let is =
-                |slot| self.at(slot).is_some_and(|(_, session)| session.name.with_fold(|fold| fold == key));
-            self.by_fold.find(key, is)
-        });
+        let slot = self.with_fold(name, |fold| self.names.find(&self.sessions, fold));
         self.at(slot.flatten()?).map(|(key, _)| key)
     }
 
@@ -299,38 +289,28 @@ impl Hub {
 
     /// Whether a session in another slot has a look-alike of the name with these keys.
     fn has_like(&self, clash: &ClashKeys, except: Option<u32>) -> bool {
-        clash.iter().any(|key| {
-            let is = |slot| {
-                Some(slot) != except
-                    && self.at(slot).is_some_and(|(_, session)| session.name.clash_keys().holds(key))
-            };
-            self.by_clash.find(key, is).is_some()
-        })
+        self.names.find_like(&self.sessions, clash, except).is_some()
     }
 
     /// Enters a session under its name.
     fn list_name(&mut self, key: SessionKey, clash: &ClashKeys) {
         let Some(name) = self.get(key).map(|session| session.name.clone()) else { return };
-        self.by_fold.insert(name.fold().as_str(), key.slot);
-        clash.iter().for_each(|clash| self.by_clash.insert(clash, key.slot));
+        self.names.insert(key.slot, &name, clash);
     }
 
-    /// Ends the opening of sessions and the lookup by name. Freeing each name is most of the work of ending a session,
-    /// and would be for nothing.
+    /// Ends the opening of sessions and the lookup by name.
     pub fn close(&mut self) {
-        self.is_closed = true;
-        (self.by_fold, self.by_clash) = Default::default();
+        self.names.close();
         self.name_cache.forget();
     }
 
     /// Frees a name.
     fn unlist_name(&mut self, key: SessionKey, name: &Name) {
-        if self.is_closed {
+        if self.names.is_closed() {
             return;
         }
         self.work.add_name(name.as_str().as_bytes(), 4);
-        name.with_fold(|fold| self.by_fold.remove(fold, key.slot));
-        name.clash_keys().iter().for_each(|clash| self.by_clash.remove(clash, key.slot));
+        self.names.remove(key.slot, name);
     }
 
     /// Ends a session: frees its name, leaves its rooms, and counts its queued messages as undelivered.

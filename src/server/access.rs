@@ -77,8 +77,7 @@ impl Server {
     /// Returns whether it did.
     pub(super) fn apply_rules_to_place(&mut self, place: usize) -> bool {
         self.work().add(1, cost::PASSED);
-        let unregistered =
-            self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
+        let unregistered = self.streams.unregistered_at(place);
         let Some((conn, state)) = unregistered else { return false };
         let origin = state.origin();
         let listener = self.listener(origin.listener).map(|listener| listener.name.as_str());

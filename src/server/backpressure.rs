@@ -94,7 +94,7 @@ impl Server {
         if !self.hub.holds_senders() || frame.verb != Verb::Snd {
             return None;
         }
-        let key = self.conns.get(conn)?.session?;
+        let key = self.streams.session(conn)?;
         let SndArgs { target, body } = SndArgs::parse(frame.args())?;
         let must_wait = self.hub.must_wait(key, target, body.len()) && self.is_new(key, frame);
         if must_wait { self.pause_sender(conn, key, target, body.len()) } else { None }
@@ -130,7 +130,7 @@ impl Server {
         }
         let member = self.hub.obstacle(key, target, length)?;
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
-        let waiting = self.conns.get_mut(conn)?.gate.pause_for_consumer();
+        let waiting = self.streams.get_mut(conn)?.gate.pause_for_consumer();
         let ticket = *waiting.ticket.get_or_insert(self.paused_senders.next_ticket);
         self.paused_senders.next_ticket += 1;
         self.paused_senders.queue.insert((member, ticket), conn);
@@ -156,8 +156,8 @@ impl Server {
     /// Searches the backlog of a paused connection for acknowledgements and executes them, wherever they stand:
     /// otherwise two members could block each other for ever. Each batch is searched once.
     pub(super) fn scan_backlog(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
-        let Some(key) = state.session.filter(|_| state.gate.waits_for_consumer()) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
+        let Some(key) = state.session().filter(|_| state.gate.waits_for_consumer()) else { return };
         let mut backlog = state.backlog.take();
         for batch in backlog.iter_mut().filter(|batch| !batch.scanned) {
             batch.scanned = true;
@@ -168,15 +168,15 @@ impl Server {
                 }
             }
         }
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             state.backlog = backlog.into();
         }
     }
 
     /// Tells the hub whether the acknowledgements of a connection's session still arrive.
     pub(super) fn note_ack_reading(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(conn) else { return };
-        if let Some(key) = state.session.filter(|_| state.gate.waiting().acknowledges) {
+        let Some(state) = self.streams.get(conn) else { return };
+        if let Some(key) = state.session().filter(|_| state.gate.waiting().acknowledges) {
             let is_deaf = state.gate.waits_for_consumer() && !state.reads_acks();
             self.hub.set_deaf(key, is_deaf);
         }
@@ -216,7 +216,7 @@ impl Server {
             }
             self.resume_sender(now, conn);
             let waits_again =
-                self.conns.get(conn).is_some_and(|state| state.gate.waiting().waits_for == Some(member));
+                self.streams.get(conn).is_some_and(|state| state.gate.waiting().waits_for == Some(member));
             if waits_again && !all {
                 break;
             }
@@ -236,7 +236,7 @@ impl Server {
     fn resume_sender(&mut self, now: Instant, conn: ConnId) {
         self.work().add(1, cost::CONNECTION);
         self.leave_queue(conn);
-        if self.conns.get_mut(conn).is_some_and(|state| state.gate.resume_from_consumer()) {
+        if self.streams.get_mut(conn).is_some_and(|state| state.gate.resume_from_consumer()) {
             self.resume_input(now, conn);
         }
     }
@@ -249,7 +249,7 @@ impl Server {
     }
 
     fn leave_queue(&mut self, conn: ConnId) -> Option<SessionKey> {
-        let waiting = self.conns.get_mut(conn)?.gate.waiting_mut()?;
+        let waiting = self.streams.get_mut(conn)?.gate.waiting_mut()?;
         let (member, ticket) = waiting.waits_for.take().zip(waiting.ticket)?;
         self.paused_senders.queue.remove(&(member, ticket));
         Some(member)

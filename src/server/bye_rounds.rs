@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Draining, Owner, Server};
+use super::{Owner, Server};
 use crate::hub::{Path, Session};
 use crate::service::Transmit;
 
@@ -58,21 +58,15 @@ impl ByeRounds {
 impl Server {
     /// Begins the first round, or the next one for sessions that have not answered in `rounds` rounds.
     pub(super) fn begin_round(&mut self, now: Instant, rounds: u32) {
-        self.draining = Some(Draining::Underway(ByeRounds::new(now, rounds)));
+        self.drain.begin_round(ByeRounds::new(now, rounds));
         self.timers.set(Owner::ByeRounds, Some(now + self.config.hub.push_timeouts.first));
-    }
-
-    fn bye_rounds(&mut self) -> Option<&mut ByeRounds> {
-        match &mut self.draining {
-            Some(Draining::Underway(bye_rounds)) => Some(bye_rounds),
-            Some(Draining::Ending | Draining::Over) | None => None,
-        }
     }
 
     /// Returns the next BYE for a session with nothing else in flight.
     pub(super) fn next_bye(&mut self, now: Instant) -> Option<Transmit> {
         loop {
             let next = self
+                .drain
                 .bye_rounds()
                 .filter(|bye_rounds| !bye_rounds.is_between_rounds && bye_rounds.room > 0)?
                 .next;
@@ -84,7 +78,7 @@ impl Server {
                 self.end_round(now);
                 return None;
             };
-            self.bye_rounds()?.next = key.slot() + 1;
+            self.drain.bye_rounds()?.next = key.slot() + 1;
             let mut bytes = Vec::with_capacity(USUAL);
             if let Some(Path::Datagram(path)) = self.hub.get(key).map(Session::path)
                 && self.hub.say_bye_alone(key, self.draining_bye(), &mut bytes)
@@ -97,7 +91,7 @@ impl Server {
     }
 
     fn note_bye_sent(&mut self) {
-        if let Some(bye_rounds) = self.bye_rounds() {
+        if let Some(bye_rounds) = self.drain.bye_rounds() {
             bye_rounds.room -= 1;
             bye_rounds.sent += 1;
         }
@@ -105,7 +99,7 @@ impl Server {
 
     /// Records that a session has acknowledged its BYE: one more may be sent.
     pub(super) fn note_bye_acked(&mut self, now: Instant) {
-        if let Some(bye_rounds) = self.bye_rounds() {
+        if let Some(bye_rounds) = self.drain.bye_rounds() {
             bye_rounds.room = (bye_rounds.room + 1).min(MAX_BYES);
             bye_rounds.answered = now;
         }
@@ -114,7 +108,7 @@ impl Server {
     /// Ends a round. The next begins one timeout later, so that the last sessions of this one have had their time.
     fn end_round(&mut self, now: Instant) {
         let timeouts = self.config.hub.push_timeouts;
-        let Some(bye_rounds) = self.bye_rounds() else { return };
+        let Some(bye_rounds) = self.drain.bye_rounds() else { return };
         bye_rounds.is_between_rounds = true;
         bye_rounds.rounds += 1;
         let pause = timeouts.after(bye_rounds.rounds, timeouts.first);
@@ -125,7 +119,7 @@ impl Server {
     /// Begins the next round, or counts BYEs without an answer as lost.
     pub(super) fn bye_rounds_timeout(&mut self, now: Instant) {
         let first = self.config.hub.push_timeouts.first;
-        let Some(bye_rounds) = self.bye_rounds() else { return };
+        let Some(bye_rounds) = self.drain.bye_rounds() else { return };
         if bye_rounds.is_between_rounds {
             let rounds = bye_rounds.rounds;
             return self.begin_round(now, rounds);

@@ -31,12 +31,12 @@ pub(super) struct StreamConn {
     listener: u32,
     /// `None` for a connection that was opened while the server drained.
     pub(super) admission_class: Option<AdmissionClass>,
-    pub(super) session: Option<SessionKey>,
+    session: Option<SessionKey>,
     /// Its line protocol state, on a line listener.
     pub(super) lines: Option<Box<LineConn>>,
     pub(super) answers: Vec<u8>,
-    pub(super) closing: bool,
-    pub(super) woken: bool,
+    closing: bool,
+    woken: bool,
     /// It may have a deadline.
     pub(super) armed: bool,
     /// Input that is not executed yet: answers to earlier input wait, or reading is paused.
@@ -169,6 +169,40 @@ impl StreamConn {
     /// Returns the listener that accepted it.
     pub(super) fn listener(&self) -> ListenerId {
         self.listener as usize
+    }
+
+    /// Returns the session that it carries.
+    pub(super) fn session(&self) -> Option<SessionKey> {
+        self.session
+    }
+
+    /// Lets it carry a session.
+    pub(super) fn carry(&mut self, key: SessionKey) {
+        self.session = Some(key);
+    }
+
+    /// Takes its session from it.
+    pub(super) fn release_session(&mut self) {
+        self.session = None;
+    }
+
+    /// Whether it is closed as soon as its output is written, and its input ignored.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Closes it as soon as its output is written.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Marks it as listed among those with output. Returns whether it was not.
+    pub(super) fn mark_woken(&mut self) -> bool {
+        !std::mem::replace(&mut self.woken, true)
+    }
+
+    pub(super) fn unmark_woken(&mut self) {
+        self.woken = false;
     }
 
     /// Returns the deadline of the unfinished frame or line.

@@ -35,10 +35,10 @@ impl Server {
     /// Closes a connection for a fault of its peer: an ERR that says what was wrong, then BYE. A tagged session
     /// lingers; any other ends at once.
     pub(super) fn break_stream(&mut self, now: Instant, conn: ConnId, why: &str) {
-        let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
+        let Some(state) = self.streams.open(conn) else { return };
         log::debug!("{}: cut off: {why}", state.origin().from);
         self.totals.cut_off_connections += 1;
-        let key = state.session;
+        let key = state.session();
         let lingers = key.is_some_and(|key| self.may_linger(key));
         let bye = if lingers { ByeArgs::Waiting(self.config.linger) } else { self.bye_of_end() };
         self.close_with(conn, why, bye);
@@ -56,47 +56,47 @@ impl Server {
     /// Sends an ERR and a BYE, then closes. The connection loses its session, which is left to the caller.
     pub(super) fn close_with(&mut self, conn: ConnId, why: &str, bye: ByeArgs) {
         let is_tagged = self.carries_tagged(conn);
-        let Some(state) = self.conns.get_mut(conn).filter(|state| !state.closing) else { return };
+        let Some(state) = self.streams.open_mut(conn) else { return };
         state.append_error(why);
         state.append_bye(is_tagged, bye);
-        state.closing = true;
+        state.close();
         self.detach(conn, true);
-        self.wake_conn(conn);
+        self.streams.wake(conn);
     }
 
     fn carries_tagged(&self, conn: ConnId) -> bool {
-        let key = self.conns.get(conn).and_then(|state| state.session);
+        let key = self.streams.session(conn);
         key.and_then(|key| self.hub.get(key)).is_some_and(|session| session.form == Form::Tagged)
     }
 
     /// Sends BYE to a connection without a session, and closes it.
     pub(super) fn close_with_bye(&mut self, conn: ConnId) {
         let bye = self.bye_of_end();
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         state.append_bye(false, bye);
-        state.closing = true;
-        self.wake_conn(conn);
+        state.close();
+        self.streams.wake(conn);
     }
 
     /// Closes the older connection of a session that was resumed over another.
     pub(super) fn close_superseded(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         encode_refusal(None, Refusal::TakenUp, &mut state.answers);
         ByeArgs::Elsewhere.encode(None, &mut state.answers);
-        state.session = None;
-        state.closing = true;
-        self.wake_conn(conn);
+        state.release_session();
+        state.close();
+        self.streams.wake(conn);
     }
 
     /// Takes the session from a connection. A line client cannot open another one: its connection gets a BYE, unless
     /// the session has sent one, and closes.
     pub(super) fn detach(&mut self, conn: ConnId, has_said_bye: bool) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
-        state.session = None;
+        let Some(state) = self.streams.get_mut(conn) else { return };
+        state.release_session();
         if let Some(member) = state.gate.waiting().waits_for() {
             self.hub.relieve(member, true);
         }
-        if state.lines.is_some() && !state.closing && !has_said_bye {
+        if state.lines.is_some() && !state.is_closing() && !has_said_bye {
             self.close_with_bye(conn);
         }
     }
@@ -104,7 +104,7 @@ impl Server {
     pub(super) fn close_stream(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
         self.stop_waiting(conn);
         self.forget_input(conn);
-        let Some(state) = self.conns.remove(conn) else { return };
+        let Some(state) = self.streams.remove(conn) else { return };
         self.forget_answers(&state);
         self.timers.set(conn.into(), None);
         if let Some(class) = state.admission_class {
@@ -114,7 +114,7 @@ impl Server {
             self.totals.unreachable_peers += 1;
             log::debug!("{}: cut off: {why}", state.origin().from);
         }
-        let Some(key) = state.session else { return };
+        let Some(key) = state.session() else { return };
         if self.may_linger(key) {
             log::debug!("{}: the connection ends: {why}; its session waits", state.origin().from);
             self.linger(now, key);
@@ -125,7 +125,7 @@ impl Server {
 
     /// Whether a session outlives its connection.
     fn may_linger(&self, key: SessionKey) -> bool {
-        let session = self.hub.get(key).filter(|_| self.draining.is_none());
+        let session = self.hub.get(key).filter(|_| !self.is_draining());
         session.is_some_and(|session| session.form == Form::Tagged && !session.has_said_bye())
     }
 
@@ -149,8 +149,8 @@ impl Server {
             self.hub.get(key).is_some_and(|s| s.has_said_bye() && (s.form != Form::Tagged || s.is_settled()));
         if over {
             self.end_session(now, key, EndReason::Draining);
-            if let Some(state) = self.conns.get_mut(conn) {
-                state.closing = true;
+            if let Some(state) = self.streams.get_mut(conn) {
+                state.close();
             }
         }
     }

@@ -6,12 +6,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::hub::SessionKey;
+use super::{Owner, Server};
+use crate::hub::work::cost;
+use crate::hub::{Session, SessionKey};
 use crate::names::Name;
-use crate::units::counted;
+use crate::units::{counted, later};
 
 /// The least time between two lines: neither repeated sessions nor slow consumers may fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How much later gaps are reported for which a hold of the lock had no budget.
+const DEFERRED: Duration = Duration::from_millis(10);
 
 /// How messages are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,87 @@ impl DropLog {
         let others = std::mem::take(&mut self.clients);
         let before = (others.len() as u64, std::mem::take(&mut self.messages) - own);
         Some(line(self.loss, &name, own, before))
+    }
+}
+
+/// The logs of both kinds of loss.
+#[derive(Debug)]
+pub(super) struct DropLogs {
+    undelivered: DropLog,
+    gaps: DropLog,
+    /// When the next line of either is due.
+    at: Option<Instant>,
+}
+
+impl Default for DropLogs {
+    fn default() -> Self {
+        Self { undelivered: DropLog::new(Loss::Undelivered), gaps: DropLog::new(Loss::Gap), at: None }
+    }
+}
+
+impl DropLogs {
+    /// Whether a line waits, or a deadline is set for one.
+    pub(super) fn is_active(&self) -> bool {
+        self.at.is_some() || self.undelivered.has_line() || self.gaps.has_line()
+    }
+
+    /// Writes all lines now.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.gaps.flush(now);
+        self.undelivered.flush(now);
+    }
+
+    /// Sets the deadline of the next line, and returns it if it has changed. `has_more` says that the hub has gaps which
+    /// are not reported yet.
+    fn next_line(&mut self, now: Instant, has_more: bool) -> Option<Option<Instant>> {
+        let lines =
+            [self.undelivered.next_line(false), self.gaps.next_line(has_more), self.deferred(now, has_more)];
+        let at = lines.into_iter().flatten().min();
+        (std::mem::replace(&mut self.at, at) != at).then_some(at)
+    }
+
+    /// Returns when to report gaps that are due now, but for which this hold has no budget.
+    fn deferred(&self, now: Instant, has_more: bool) -> Option<Instant> {
+        let standing = self.at.filter(|at| *at > now);
+        (has_more && self.gaps.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, DEFERRED)))
+    }
+}
+
+impl Server {
+    /// Records what a session that ends had missed, and leaves undelivered.
+    pub(super) fn log_undelivered(&mut self, now: Instant, key: SessionKey, session: &Session) {
+        self.drop_logs.gaps.report(now, key, &session.name, session.unlogged());
+        self.drop_logs.undelivered.report(now, key, &session.name, session.undelivered() as u64);
+    }
+
+    /// Takes the gaps of slow consumers from the hub, as far as this hold's budget allows, if a line about them is due.
+    pub(super) fn log_gaps(&mut self, now: Instant) {
+        if !self.drop_logs.gaps.is_due(now) {
+            return;
+        }
+        while !self.is_hold_spent()
+            && let Some((key, count)) = self.hub.poll_missed()
+        {
+            self.work().add(1, cost::MISSED);
+            if let Some(session) = self.hub.get(key) {
+                self.drop_logs.gaps.report(now, key, &session.name, count);
+            }
+        }
+    }
+
+    /// Writes the lines that are due.
+    pub(super) fn log_timeout(&mut self, now: Instant) {
+        self.drop_logs.at = None;
+        self.drop_logs.undelivered.write(now);
+        self.log_gaps(now);
+        self.drop_logs.gaps.write(now);
+    }
+
+    /// Sets the timer of the next line.
+    pub(super) fn arm_log(&mut self, now: Instant) {
+        if let Some(at) = self.drop_logs.next_line(now, self.hub.has_missed()) {
+            self.timers.set(Owner::Log, at);
+        }
     }
 }
 

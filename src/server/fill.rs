@@ -23,23 +23,8 @@ fn take_answers(state: &mut StreamConn, out: &mut Output) -> usize {
 }
 
 impl Server {
-    pub(super) fn wake_conn(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(conn).filter(|state| !state.woken) {
-            state.woken = true;
-            self.woken.push_back(conn);
-        }
-    }
-
-    pub(super) fn pop_woken(&mut self) -> Option<ConnId> {
-        let conn = self.woken.pop_front()?;
-        if let Some(state) = self.conns.get_mut(conn) {
-            state.woken = false;
-        }
-        Some(conn)
-    }
-
     pub(super) fn fill_stream(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
-        let Some(state) = self.conns.get_mut(conn) else {
+        let Some(state) = self.streams.get_mut(conn) else {
             return Flow { more: false, reading: false, closing: true, busy: false };
         };
         let mut taken = take_answers(state, out);
@@ -51,12 +36,12 @@ impl Server {
             self.note_ack_reading(conn);
             self.arm_conn(conn);
             // A line client sees its answer between the messages before and after it.
-            if let Some(state) = self.conns.get_mut(conn).filter(|state| state.lines.is_some()) {
+            if let Some(state) = self.streams.get_mut(conn).filter(|state| state.lines.is_some()) {
                 taken += take_answers(state, out);
             }
         }
         self.give_answers(conn, taken);
-        let carried = self.conns.get(conn).filter(|state| !state.closing).and_then(|state| state.session);
+        let carried = self.streams.open(conn).and_then(|state| state.session());
         let mut more = false;
         if let Some(key) = carried {
             more = self.hub.fill_stream(now, key, out, FILL_ENOUGH);
@@ -64,20 +49,20 @@ impl Server {
                 self.finish_bye(now, conn, key);
             }
         }
-        if let Some(key) = self.conns.get(conn).and_then(|state| state.session) {
+        if let Some(key) = self.streams.session(conn) {
             self.hub.give(key);
         }
-        let state = self.conns.get(conn);
+        let state = self.streams.get(conn);
         Flow {
             more: more || state.is_some_and(|state| !state.answers.is_empty() || state.is_overdrawn()),
             reading: state.is_some_and(StreamConn::takes_input),
-            closing: state.is_none_or(|state| state.closing),
-            busy: state.is_some_and(|state| !state.closing && !state.backlog.get().is_empty()),
+            closing: state.is_none_or(|state| state.is_closing()),
+            busy: state.is_some_and(|state| !state.is_closing() && !state.backlog.get().is_empty()),
         }
     }
 
     /// Whether a connection's input is executed.
     pub(super) fn is_reading_stream(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_some_and(StreamConn::is_reading)
+        self.streams.get(conn).is_some_and(StreamConn::is_reading)
     }
 }

@@ -132,7 +132,7 @@ impl Server {
 
     /// Returns the guest session of a connection.
     pub(super) fn guest_on(&self, conn: ConnId) -> Option<SessionKey> {
-        self.conns.get(conn).and_then(|state| state.session).filter(|key| self.is_guest(*key))
+        self.streams.session(conn).filter(|key| self.is_guest(*key))
     }
 
     /// Returns the guest session of an address.

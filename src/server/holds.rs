@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha20Rng;
@@ -111,7 +112,7 @@ impl World {
             self.hold(kind, |world| world.server.timeout(now));
         }
         self.now = until;
-        while !(self.server.woken.is_empty()
+        while !(!self.server.streams.has_woken()
             && self.server.outgoing.is_empty()
             && self.server.pushing.is_empty())
         {

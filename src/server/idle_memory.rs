@@ -8,6 +8,7 @@
 
 use std::fs::read_to_string;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use nix::time::ClockId;
 use rand::SeedableRng as _;

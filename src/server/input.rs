@@ -95,7 +95,7 @@ impl InputHolders {
 impl Server {
     /// Counts the frames that a connection holds: the unfinished one and those that wait for execution.
     pub(super) fn bound_frames(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get(conn) else { return };
+        let Some(state) = self.streams.get(conn) else { return };
         let unfinished = state.unfinished.get().partial.map_or(0, |partial| partial.allocated);
         let waiting: usize = state.backlog.get().iter().map(|batch| batch.size()).sum();
         self.bound_input(now, conn, unfinished + waiting);
@@ -103,15 +103,15 @@ impl Server {
 
     /// Does the same on a frame listener, after some waiting frames were executed.
     pub(super) fn recount_frames(&mut self, now: Instant, conn: ConnId) {
-        if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
+        if self.streams.get(conn).is_some_and(|state| state.lines.is_none()) {
             self.bound_frames(now, conn);
         }
     }
 
     /// Counts the input that a connection holds, and evicts connections if the total is too much.
     pub(super) fn bound_input(&mut self, now: Instant, conn: ConnId, bytes: usize) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
-        if state.closing {
+        let Some(state) = self.streams.get_mut(conn) else { return };
+        if state.is_closing() {
             return;
         }
         let before = state.unfinished.get().buffered;
@@ -137,7 +137,7 @@ impl Server {
             if !self.has_too_much_input() {
                 return;
             }
-            let waits = |conn| self.conns.get(conn).is_some_and(|state| !state.gate.is_open());
+            let waits = |conn| self.streams.get(conn).is_some_and(|state| !state.gate.is_open());
             match self.input.first_to_go(now, waits).filter(|conn| *conn != grown) {
                 Some(conn) => self.evict(now, conn),
                 None => break,
@@ -157,7 +157,7 @@ impl Server {
 
     fn drop_input(&mut self, conn: ConnId) {
         self.forget_input(conn);
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             state.backlog = LazyBox::default();
         }
     }
@@ -166,9 +166,9 @@ impl Server {
     /// nothing else would free what its intake holds.
     fn evict(&mut self, now: Instant, conn: ConnId) {
         self.drop_input(conn);
-        let session = self.conns.get(conn).and_then(|state| state.session);
+        let session = self.streams.session(conn);
         let is_behind = session.and_then(|key| self.hub.get(key)).is_some_and(Session::is_being_written);
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             let unfinished = state.unfinished.get_or_default();
             let cannot_hear = is_behind || unfinished.given > 0;
             unfinished.eviction = if cannot_hear { Eviction::Done } else { Eviction::Closing };
@@ -180,7 +180,7 @@ impl Server {
     /// Uncounts the input of a connection.
     pub(super) fn forget_input(&mut self, conn: ConnId) {
         self.input.forget(conn);
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let before = state.unfinished.get().buffered;
         state.set_buffered(0);
         self.hub.ledger_mut().release(MemoryUse::Input, before);

@@ -36,15 +36,13 @@
 //! split into lines and executed in `lines`.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::CryptoRng;
 
 use crate::config::ServerConfig;
-use crate::conn_map::ConnMap;
 use crate::hub::work::cost;
 use crate::hub::{Hub, Path, Session, SessionKey};
-use crate::link::{Direction, Flows};
 use crate::listener::{Listener, Speaks};
 use crate::log_limiter::LogLimiter;
 use crate::output::Output;
@@ -59,6 +57,7 @@ mod conn;
 mod connection_end;
 mod cookie;
 mod datagram;
+mod drain;
 mod drop_log;
 mod fill;
 mod guests;
@@ -80,6 +79,7 @@ mod requests;
 mod session_end;
 mod sessions;
 mod stream;
+mod streams;
 mod sweep;
 mod totals;
 mod unread;
@@ -87,26 +87,24 @@ mod work_budget;
 
 use admission::Admission;
 use backpressure::PausedSenders;
-use bye_rounds::ByeRounds;
 pub use bye_rounds::MAX_BYES;
 use conn::{Eviction, StreamConn};
 pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
-use drop_log::{DropLog, Loss};
+pub use drain::DRAIN_TIME;
+use drain::Drain;
+use drop_log::DropLogs;
 use guests::Guests;
 use host_rates::HostRates;
 use input::InputHolders;
 pub use intake::{Batch, StreamIntake};
-use links::Simulated;
+use links::Links;
 use lookup::{Lookup, Spent};
 pub use session_end::{EndReason, SessionEnds};
-use sessions::Discarded;
+use streams::Streams;
 use sweep::Sweeps;
 pub use totals::Totals;
 pub use work_budget::HOLD_BOUND;
 use work_budget::WorkBudget;
-
-/// How long [`Service::shutdown`] waits for queues to empty and for BYEs to be acknowledged.
-pub const DRAIN_TIME: Duration = Duration::from_secs(8);
 
 /// What a timer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,13 +134,6 @@ impl From<ConnId> for Owner {
     }
 }
 
-/// The flow whose datagrams, or droppable frames, a simulated link counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum FlowKey {
-    Conn(ConnId),
-    Peer(Peer),
-}
-
 /// How many messages were executed, and how many duplicate requests were recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executions {
@@ -170,30 +161,19 @@ pub struct Server {
     lookup: Lookup,
     /// Nonces of sessions that have ended.
     spent: Spent,
-    conns: ConnMap<StreamConn>,
+    streams: Streams,
     admission: Admission,
     host_rates: HostRates,
     /// Connections that hold much unfinished input.
     input: InputHolders,
-    /// Connections that have output.
-    woken: VecDeque<ConnId>,
     /// Sessions on datagrams that may have pushes to send.
     pushing: VecDeque<SessionKey>,
     /// Answers to datagrams, each with its session; `None` for an unvalidated peer.
     outgoing: VecDeque<(Option<SessionKey>, Transmit)>,
     timers: Timers<Owner>,
-    flows: Flows<FlowKey>,
-    /// The simulated link for datagrams and requests that come in.
-    incoming: Simulated,
-    /// The simulated link for what goes out.
-    outward: Simulated,
+    links: Links,
     totals: Totals,
-    /// Messages that sessions left undelivered when they ended.
-    undelivered: DropLog,
-    /// Messages that were dropped for slow consumers.
-    gaps: DropLog,
-    /// When the next log line about either is due.
-    log_at: Option<Instant>,
+    drop_logs: DropLogs,
     /// Connections whose reading is paused for slow consumers.
     paused_senders: PausedSenders,
     budget: WorkBudget,
@@ -201,9 +181,7 @@ pub struct Server {
     /// Limits the log lines about names that rules refused.
     refusals: LogLimiter,
     guests: Guests,
-    draining: Option<Draining>,
-    /// Tables that were dropped whole when the time to drain was over.
-    discarded: Option<Box<Discarded>>,
+    drain: Drain,
 }
 
 /// Returns an empty hub in which the rooms of line listeners are reserved.
@@ -217,14 +195,6 @@ fn make_hub(config: &ServerConfig) -> Hub {
     hub
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Draining {
-    Underway(ByeRounds),
-    /// The time is over: the remaining sessions end.
-    Ending,
-    Over,
-}
-
 impl Server {
     /// Creates a server without connections. Tokens and keys are drawn from `rng`.
     pub fn new(now: Instant, config: ServerConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
@@ -233,28 +203,22 @@ impl Server {
             hub: make_hub(&config),
             lookup: Lookup::default(),
             spent: Spent::with_room_for(config.hub.max_sessions),
-            conns: ConnMap::default(),
+            streams: Streams::default(),
             admission: Admission::default(),
             host_rates: HostRates::default(),
             input: InputHolders::default(),
-            woken: VecDeque::new(),
             pushing: VecDeque::new(),
             outgoing: VecDeque::new(),
             timers: Timers::default(),
-            flows: Flows::new(),
-            incoming: Simulated::new(&config.link_in, config.seed, Direction::Up),
-            outward: Simulated::new(&config.link_out, config.seed, Direction::Down),
+            links: Links::new(&config),
             totals: Totals::default(),
-            undelivered: DropLog::new(Loss::Undelivered),
-            gaps: DropLog::new(Loss::Gap),
-            log_at: None,
+            drop_logs: DropLogs::default(),
             paused_senders: PausedSenders::default(),
             budget: WorkBudget::default(),
             sweeps: Sweeps::default(),
             refusals: LogLimiter::default(),
             guests: Guests::default(),
-            draining: None,
-            discarded: None,
+            drain: Drain::default(),
             config,
         }
     }
@@ -267,8 +231,8 @@ impl Server {
         totals.pending_bytes = self.hub.memory();
         totals.longest_hold = self.longest_hold();
         totals.memory = self.hub.ledger().total();
-        totals.loss_in = totals::Loss::of(&self.incoming);
-        totals.loss_out = totals::Loss::of(&self.outward);
+        totals.loss_in = totals::Loss::of(self.links.incoming());
+        totals.loss_out = totals::Loss::of(self.links.outward());
         totals
     }
 
@@ -284,10 +248,11 @@ impl Server {
 
     /// Whether no state is left of any peer: no session, no connection, no flow, no nonce.
     pub fn is_stateless(&self) -> bool {
-        let maps = [self.conns.len(), self.flows.len(), self.admission.hosts(), self.host_rates.len()];
-        let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
+        let maps = [self.streams.len(), self.links.flows(), self.admission.hosts(), self.host_rates.len()];
+        let queues = [self.spent.len(), self.pushing.len(), self.outgoing.len()];
         // Datagrams under way on a link belong to a flow that is counted above.
-        self.hub.is_empty() && self.lookup.is_empty() && maps.into_iter().chain(queues).all(|len| len == 0)
+        let is_empty = self.hub.is_empty() && self.lookup.is_empty() && !self.streams.has_woken();
+        is_empty && maps.into_iter().chain(queues).all(|len| len == 0)
     }
 
     /// Whether no push waits to be sent or acknowledged.
@@ -295,7 +260,7 @@ impl Server {
         self.hub.memory() == 0
             && self.pushing.is_empty()
             && self.outgoing.is_empty()
-            && self.is_quiet_outward()
+            && self.links.is_quiet_outward()
     }
 
     /// Returns the settings of a listener.
@@ -303,15 +268,11 @@ impl Server {
         self.config.listeners.get(id)
     }
 
-    fn is_draining(&self) -> bool {
-        self.draining.is_some()
-    }
-
     /// Queues each woken session for the connection or datagram path that carries it.
     fn dispatch(&mut self) {
         while let Some(key) = self.hub.poll_woken() {
             match self.hub.get(key).map(Session::path) {
-                Some(Path::Stream(Some(conn))) => self.wake_conn(conn),
+                Some(Path::Stream(Some(conn))) => self.streams.wake(conn),
                 Some(Path::Datagram(_)) => self.pushing.push_back(key),
                 Some(Path::Stream(None)) | None => {}
             }
@@ -328,25 +289,9 @@ impl Server {
                 self.defer_sweep(now);
             }
         }
-        if self.log_at.is_some()
-            || self.hub.has_missed()
-            || self.undelivered.has_line()
-            || self.gaps.has_line()
-        {
+        if self.hub.has_missed() || self.drop_logs.is_active() {
             self.log_gaps(now);
             self.arm_log(now);
-        }
-    }
-
-    /// Sets the deadline of the next log line about lost messages.
-    fn arm_log(&mut self, now: Instant) {
-        let more = self.hub.has_missed();
-        let line =
-            [self.undelivered.next_line(false), self.gaps.next_line(more), self.deferred_line_at(now, more)];
-        let line = line.into_iter().flatten().min();
-        if self.log_at != line {
-            self.log_at = line;
-            self.timers.set(Owner::Log, line);
         }
     }
 }
@@ -392,7 +337,7 @@ impl Service for Server {
     }
 
     fn drained(&mut self, now: Instant, conn: ConnId) {
-        if let Some(key) = self.conns.get(conn).and_then(|state| state.session) {
+        if let Some(key) = self.streams.session(conn) {
             self.hub.written(key);
         }
         self.answers_written(conn);
@@ -423,12 +368,7 @@ impl Service for Server {
                 Owner::Session(key) => self.session_timeout(now, key),
                 Owner::Spent => self.forget_spent(now),
                 Owner::HostRates => self.forget_host_rates(now),
-                Owner::Log => {
-                    self.log_at = None;
-                    self.undelivered.write(now);
-                    self.log_gaps(now);
-                    self.gaps.write(now);
-                }
+                Owner::Log => self.log_timeout(now),
                 Owner::ByeRounds => self.bye_rounds_timeout(now),
                 Owner::Drain => self.end_drain(now),
                 Owner::Sweep => self.sweep(now),
@@ -438,13 +378,12 @@ impl Service for Server {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let links = [self.incoming.poll_timeout(), self.outward.poll_timeout()];
-        links.into_iter().chain([self.timers.next()]).flatten().min()
+        [self.links.poll_timeout(), self.timers.next()].into_iter().flatten().min()
     }
 
     fn poll_wake(&mut self) -> Option<ConnId> {
         self.dispatch();
-        self.pop_woken()
+        self.streams.pop_woken()
     }
 
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow {
@@ -454,16 +393,16 @@ impl Service for Server {
     }
 
     fn is_reading(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_some_and(StreamConn::takes_input)
+        self.streams.get(conn).is_some_and(StreamConn::takes_input)
     }
 
     fn is_closing(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_none_or(|state| state.closing)
+        self.streams.get(conn).is_none_or(|state| state.is_closing())
     }
 
     fn is_aborted(&self, conn: ConnId) -> bool {
         self.is_refused_at_once(conn)
-            || self.conns.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Done)
+            || self.streams.get(conn).is_some_and(|state| state.unfinished.get().eviction == Eviction::Done)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
@@ -475,26 +414,10 @@ impl Service for Server {
     }
 
     fn shutdown(&mut self, now: Instant) {
-        if self.draining.is_some() {
-            return;
-        }
-        self.begin_call();
-        self.begin_round(now, 0);
-        self.timers.set(Owner::Drain, Some(now + DRAIN_TIME));
-        self.hub.close();
-        self.begin_drain_sweep();
-        self.sweep(now);
-        self.finish_call(now);
+        self.begin_drain(now);
     }
 
     fn is_finished(&self) -> bool {
-        match self.draining {
-            None => false,
-            Some(Draining::Ending) => false,
-            Some(Draining::Underway(_)) => {
-                self.hub.is_empty() && self.conns.is_empty() && self.is_quiet_outward()
-            }
-            Some(Draining::Over) => true,
-        }
+        self.is_drained()
     }
 }

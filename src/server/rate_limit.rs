@@ -32,7 +32,7 @@ impl Server {
     /// Takes the tokens for one executed frame, or line, of `bytes` bytes. If its own bucket is empty then, the
     /// connection is paused until there is a token again.
     pub(super) fn charge(&mut self, now: Instant, conn: ConnId, bytes: usize) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let origin = state.origin();
         let Some(limits) = state.limits.get_mut() else { return };
         limits.bucket.take(now, bytes);
@@ -50,16 +50,16 @@ impl Server {
     /// Whether a frame costs tokens. An acknowledgement answers what the server sent. A duplicate request was sent
     /// because the original waits here for tokens: if it cost one too, everything would wait longer.
     pub(super) fn is_charged(&self, conn: ConnId, frame: &Frame<'_>) -> bool {
-        let Some(state) = self.conns.get(conn).filter(|state| state.is_limited()) else {
+        let Some(state) = self.streams.get(conn).filter(|state| state.is_limited()) else {
             return false;
         };
         let is_acknowledgement = frame.verb == Verb::Ack && frame.id.is_none();
-        !is_acknowledgement && !state.session.is_some_and(|key| self.is_repeat(key, frame))
+        !is_acknowledgement && !state.session().is_some_and(|key| self.is_repeat(key, frame))
     }
 
     /// Returns when the buckets hold the tokens for a frame, or line, of `bytes` bytes, if not now.
     pub(super) fn tokens_at(&mut self, now: Instant, conn: ConnId, bytes: usize) -> Option<Instant> {
-        let own = self.conns.get(conn)?.limits.get().bucket.conforms_at(now, bytes);
+        let own = self.streams.get(conn)?.limits.get().bucket.conforms_at(now, bytes);
         own.or_else(|| self.reserve_frame(now, conn, bytes))
     }
 
@@ -68,9 +68,9 @@ impl Server {
     /// order in which they began to wait.
     fn reserve_frame(&mut self, now: Instant, conn: ConnId, bytes: usize) -> Option<Instant> {
         let is_charged = |state: &&StreamConn| state.limits.get().host_tokens == HostTokens::PerFrame;
-        let origin = self.conns.get(conn).filter(is_charged)?.origin();
+        let origin = self.streams.get(conn).filter(is_charged)?.origin();
         let wait = self.reserve_of_host(now, &origin, bytes)?;
-        self.conns.get_mut(conn)?.limits.get_mut()?.host_tokens = HostTokens::Reserved;
+        self.streams.get_mut(conn)?.limits.get_mut()?.host_tokens = HostTokens::Reserved;
         Some(later(now, wait))
     }
 }

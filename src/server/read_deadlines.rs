@@ -45,7 +45,7 @@ impl Server {
         partial: Option<Partial>,
     ) {
         let limit = self.config.frame_timeout;
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let standing = if any_whole { ReadDeadline::Idle } else { state.read_deadline() };
         let read_deadline = match (partial.map(|partial| partial.announced), standing) {
             (None, _) => ReadDeadline::Idle,
@@ -65,7 +65,7 @@ impl Server {
     /// Does the same for a line; `has_begun` says that a new one has begun. People type slowly.
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let standing = state.read_deadline();
         let read_deadline = match standing {
             _ if !is_unfinished => ReadDeadline::Idle,
@@ -76,7 +76,7 @@ impl Server {
     }
 
     pub(super) fn drained_stream(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         if state.is_reading() {
             state.set_read_deadline(state.read_deadline().resume(now));
             self.arm_conn(conn);
@@ -84,7 +84,7 @@ impl Server {
     }
 
     pub(super) fn arm_conn(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get(conn) else { return };
+        let Some(state) = self.streams.get(conn) else { return };
         let was_armed = state.armed;
         let register = self.register_by(state);
         let frame = match state.read_deadline() {
@@ -93,11 +93,11 @@ impl Server {
         };
         let flush = state.lines.as_ref().and_then(|lines| lines.flush_at());
         let deadlines = [register, frame, state.gate.paused_until(), flush];
-        let deadline = if state.closing { None } else { deadlines.into_iter().flatten().min() };
+        let deadline = if state.is_closing() { None } else { deadlines.into_iter().flatten().min() };
         // Most connections have no deadline, call after call.
         if was_armed || deadline.is_some() {
             self.timers.set(conn.into(), deadline);
-            if let Some(state) = self.conns.get_mut(conn) {
+            if let Some(state) = self.streams.get_mut(conn) {
                 state.armed = deadline.is_some();
             }
         }
@@ -105,7 +105,7 @@ impl Server {
 
     /// Resumes a connection whose pause has ended.
     fn resume_if_due(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         if state.gate.resume_at(now) {
             self.resume_input(now, conn);
         }
@@ -114,7 +114,7 @@ impl Server {
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
         self.resume_if_due(now, conn);
         self.flush_line(now, conn);
-        let Some(state) = self.conns.get(conn).filter(|state| !state.closing) else { return };
+        let Some(state) = self.streams.open(conn) else { return };
         let frame_late =
             matches!(state.read_deadline(), ReadDeadline::Until { deadline, .. } if deadline <= now);
         let silent = self.register_by(state).is_some_and(|at| at <= now);
@@ -134,7 +134,7 @@ impl Server {
     fn register_by(&self, state: &StreamConn) -> Option<Instant> {
         let limit = self.config.register_timeout;
         let by = later(state.heard, limit).min(later(state.opened, limit.max(PINGING)));
-        state.session.is_none().then_some(by)
+        state.session().is_none().then_some(by)
     }
 }
 

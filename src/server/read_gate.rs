@@ -149,7 +149,7 @@ impl Server {
     }
 
     fn pause_until(&mut self, conn: ConnId, at: Instant) -> Decision {
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             state.gate.pause_until(at);
         }
         Decision::WaitUntil(at)
@@ -159,11 +159,11 @@ impl Server {
 impl StreamConn {
     /// Whether its input is executed.
     pub(super) fn is_reading(&self) -> bool {
-        !self.closing && self.has_room() && self.gate.is_open()
+        !self.is_closing() && self.has_room() && self.gate.is_open()
     }
 
     /// Whether its bytes are read: to be executed, or to be searched for acknowledgements.
     pub(super) fn takes_input(&self) -> bool {
-        self.is_reading() || !self.closing && self.gate.waits_for_consumer() && self.reads_acks()
+        self.is_reading() || !self.is_closing() && self.gate.waits_for_consumer() && self.reads_acks()
     }
 }

@@ -173,8 +173,7 @@ impl Server {
             merge_freed();
         }
         log::debug!("{}: {}: the session ends: {}", session.origin().from, session.name, reason.text());
-        self.gaps.report(now, key, &session.name, session.unlogged());
-        self.undelivered.report(now, key, &session.name, session.undelivered() as u64);
+        self.log_undelivered(now, key, session);
     }
 }
 

@@ -2,29 +2,13 @@
 //!
 //! How a session is opened is in `requests`, how it ends in `session_end`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::admission::HostCounts;
-use super::guests::Guests;
-use super::lookup::{Lookup, Spent};
 use super::session_end::EndReason;
-use super::{Draining, Owner, Server};
+use super::{Owner, Server};
 use crate::hub::work::cost;
 use crate::hub::{Form, Path, Session, SessionKey};
 use crate::service::Origin;
-use crate::units::later;
-
-/// How much later gaps are logged for which a hold of the lock had no budget.
-const LOG_DELAY: Duration = Duration::from_millis(10);
-
-/// Tables that are not needed any more, freed with the server, outside the lock.
-#[derive(Debug)]
-pub(super) struct Discarded {
-    _lookup: Lookup,
-    _spent: Spent,
-    _guests: Guests,
-    _hosts: HostCounts,
-}
 
 impl Server {
     pub(super) fn acknowledge(&mut self, now: Instant, key: SessionKey, ranges: &[(u64, u64)]) {
@@ -94,63 +78,12 @@ impl Server {
         }
     }
 
-    /// Begins to end all sessions: the time to drain is over.
-    pub(super) fn end_drain(&mut self, now: Instant) {
-        self.draining = Some(Draining::Ending);
-        // Removing a million entries one by one takes long. No session opens any more, so the tables are not needed.
-        self.discarded = Some(Box::new(Discarded {
-            _lookup: std::mem::take(&mut self.lookup),
-            _spent: std::mem::take(&mut self.spent),
-            _guests: std::mem::take(&mut self.guests),
-            _hosts: self.admission.release_all(),
-        }));
-        self.sweep(now);
-    }
-
-    /// Ends the remaining sessions when the time to drain is over, as far as this hold's budget allows.
-    pub(super) fn end_all(&mut self, now: Instant) {
-        while !self.is_hold_spent() {
-            let Some((key, session)) = self.hub.next_from(0).and_then(|key| Some((key, self.hub.end(key)?)))
-            else {
-                self.gaps.flush(now);
-                self.undelivered.flush(now);
-                self.draining = Some(Draining::Over);
-                return;
-            };
-            self.report_end(now, key, &session, EndReason::Draining);
-            if let Path::Stream(Some(conn)) = session.path() {
-                self.detach(conn, session.has_said_bye());
-            }
-        }
-    }
-
     /// Ends slow consumers under `--slow disconnect`, as far as this hold's budget allows.
     pub(super) fn end_slow_consumers(&mut self, now: Instant) {
         while !self.is_hold_spent()
             && let Some(key) = self.hub.poll_condemned()
         {
             self.end_and_tell(now, key, "you read too slowly", EndReason::SlowConsumer);
-        }
-    }
-
-    /// Returns when to log the gaps that are due now, if `more` of them exceed this hold's budget.
-    pub(super) fn deferred_line_at(&self, now: Instant, more: bool) -> Option<Instant> {
-        let standing = self.log_at.filter(|at| *at > now);
-        (more && self.gaps.is_due(now)).then(|| standing.unwrap_or_else(|| later(now, LOG_DELAY)))
-    }
-
-    /// Reports the gaps of slow consumers to the log limiter, if a line about them is due.
-    pub(super) fn log_gaps(&mut self, now: Instant) {
-        if !self.gaps.is_due(now) {
-            return;
-        }
-        while !self.is_hold_spent()
-            && let Some((key, count)) = self.hub.poll_missed()
-        {
-            self.work().add(1, cost::MISSED);
-            if let Some(session) = self.hub.get(key) {
-                self.gaps.report(now, key, &session.name, count);
-            }
         }
     }
 }

@@ -31,18 +31,16 @@ const TOO_LONG_UNREGISTERED: &str = "register before you send more than 1024 byt
 /// Input.
 impl Server {
     pub(super) fn open_stream(&mut self, now: Instant, conn: ConnId, origin: Origin) -> StreamIntake {
-        let flow = self.simulates().then(|| self.flow_of(conn));
-        // The link's clock starts with the first connection; each connection's half counts from there.
-        self.incoming.verdicts.begin(now);
+        let loss = self.links.open_conn(now, conn);
         let rate = self.rate_of(origin.listener);
         let is_line_listener = self.is_line_listener(origin.listener);
         let lines = is_line_listener.then(|| Box::new(LineConn::new()));
-        let losing = flow.map(|flow| Box::new(Losing { flow, answers_sent: 0 }));
+        let losing = loss.as_ref().map(|&(_, flow)| Box::new(Losing { flow, answers_sent: 0 }));
         let limits = Limits { bucket: Bucket::new(rate), host_tokens: self.host_tokens(&origin) };
         let mut state = StreamConn::new(now, origin, limits);
         (state.lines, state.losing) = (lines, losing);
         let is_limited = state.is_limited();
-        self.conns.insert(conn, state);
+        self.streams.insert(conn, state);
         if self.is_draining() {
             self.close_with_bye(conn);
         } else {
@@ -53,7 +51,6 @@ impl Server {
         if is_line_listener {
             return StreamIntake::of_lines();
         }
-        let loss = flow.map(|flow| (self.incoming.verdicts.sibling(), flow));
         StreamIntake::new(self.config.max_message, is_limited, loss)
     }
 
@@ -61,7 +58,7 @@ impl Server {
     fn admit_conn(&mut self, now: Instant, conn: ConnId, origin: Origin) {
         let entered = self.admission.enter(&self.config, origin.from);
         let class = entered.unwrap_or_else(|_| self.admission.refuse());
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             state.admission_class = Some(class);
         }
         if let Err(why) = entered {
@@ -73,13 +70,15 @@ impl Server {
 
     /// Whether a connection is refused and closed at once, without an ERR.
     pub(super) fn is_refused_at_once(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_some_and(|state| state.admission_class == Some(AdmissionClass::RefusedAtOnce))
+        self.streams
+            .get(conn)
+            .is_some_and(|state| state.admission_class == Some(AdmissionClass::RefusedAtOnce))
     }
 
     pub(super) fn handle_batch(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
-        self.incoming.verdicts.count(batch.seen, batch.dropped);
+        self.links.count_requests(batch.seen, batch.dropped);
         let (any_whole, partial) = (batch.has_frames(), batch.partial);
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             if batch.pinged {
                 state.heard = now;
             }
@@ -90,14 +89,14 @@ impl Server {
         self.take_in(now, conn, batch);
         self.work_off(now, conn);
         self.scan_backlog(now, conn);
-        if self.conns.get(conn).is_some_and(|state| state.lines.is_none()) {
+        if self.streams.get(conn).is_some_and(|state| state.lines.is_none()) {
             self.bound_frames(now, conn);
             self.watch_frame(now, conn, any_whole, partial);
         }
         self.count_answers(conn);
         self.note_ack_reading(conn);
         self.arm_conn(conn);
-        self.wake_conn(conn);
+        self.streams.wake(conn);
     }
 
     /// Executes queued input while there is room for the answers. A short request may have a long answer: one batch
@@ -109,16 +108,17 @@ impl Server {
 
     /// Executes a batch in place if no other waits before it. Keeps what has to wait.
     fn take_in(&mut self, now: Instant, conn: ConnId, batch: Batch<'_>) {
-        let waits = self.conns.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
+        let waits = self.streams.get(conn).is_some_and(|state| !state.backlog.get().is_empty());
         let rest = if waits { Some(batch) } else { self.execute_batch(now, conn, batch) };
-        if let Some((rest, state)) = rest.zip(self.conns.get_mut(conn)) {
+        if let Some((rest, state)) = rest.zip(self.streams.get_mut(conn)) {
             state.backlog.get_or_default().push_back(rest.into_owned());
         }
     }
 
     fn execute_backlog(&mut self, now: Instant, conn: ConnId) {
         while let Some(batch) = self.next_batch(conn) {
-            if let Some((rest, state)) = self.execute_batch(now, conn, batch).zip(self.conns.get_mut(conn)) {
+            if let Some((rest, state)) = self.execute_batch(now, conn, batch).zip(self.streams.get_mut(conn))
+            {
                 state.backlog.get_or_default().push_front(rest);
                 return self.scan_backlog(now, conn);
             }
@@ -140,8 +140,8 @@ impl Server {
             batch.take_frame();
             self.execute_send_batch(conn, &mut batch);
         }
-        let state = self.conns.get_mut(conn)?;
-        if state.closing {
+        let state = self.streams.get_mut(conn)?;
+        if state.is_closing() {
             // Ignore input after BYE, well-formed or not.
             state.backlog = LazyBox::default();
             return None;
@@ -165,8 +165,8 @@ impl Server {
         if self.is_draining() || self.hub.holds_senders() {
             return;
         }
-        let Some(state) = self.conns.get_mut(conn) else { return };
-        let Some(key) = state.session.filter(|_| state.is_reading() && !state.is_limited()) else {
+        let Some(state) = self.streams.get_mut(conn) else { return };
+        let Some(key) = state.session().filter(|_| state.is_reading() && !state.is_limited()) else {
             return;
         };
         let count = self.hub.send_burst(key, batch.next_messages());
@@ -177,7 +177,7 @@ impl Server {
     }
 
     fn next_batch(&mut self, conn: ConnId) -> Option<Batch<'static>> {
-        let state = self.conns.get_mut(conn)?;
+        let state = self.streams.get_mut(conn)?;
         let next = state.backlog.get_mut().and_then(VecDeque::pop_front);
         state.backlog.free_if_empty();
         next.or_else(|| state.lines.as_mut()?.take_last_line().map(Batch::from))
@@ -186,12 +186,12 @@ impl Server {
     /// Closes a connection without a session that announces more than [`MAX_UNREGISTERED`] bytes. The announced length
     /// counts, so the outcome does not depend on how the bytes are split.
     fn bound_unregistered(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get(conn) else { return };
+        let Some(state) = self.streams.get(conn) else { return };
         let too_long =
             state.unfinished.get().partial.is_some_and(|partial| partial.announced > MAX_UNREGISTERED);
         // A REG may be among the queued frames.
         let too_long = too_long && state.backlog.get().is_empty();
-        if too_long && state.session.is_none() && !state.closing {
+        if too_long && state.session().is_none() && !state.is_closing() {
             self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
     }
@@ -206,13 +206,13 @@ impl Server {
         self.note_ack_reading(conn);
         self.drained_stream(now, conn);
         self.arm_conn(conn);
-        self.wake_conn(conn);
+        self.streams.wake(conn);
     }
 
     fn handle_stream_frame(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, kept: Option<&Bytes>) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         state.gate.note_progress();
-        let session = state.session;
+        let session = state.session();
         if session.is_none() && frame.payload.len() > MAX_UNREGISTERED {
             return self.break_stream(now, conn, TOO_LONG_UNREGISTERED);
         }
@@ -231,10 +231,10 @@ impl Server {
             self.answer_stream(now, conn, frame, &answer);
         }
         if frame.verb == Verb::Bye
-            && let Some(state) = self.conns.get_mut(conn)
+            && let Some(state) = self.streams.get_mut(conn)
         {
-            state.session = None;
-            state.closing = true;
+            state.release_session();
+            state.close();
         }
     }
 
@@ -261,36 +261,36 @@ impl Server {
     }
 
     fn register_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>) -> Answer<'static> {
-        let Some(origin) = self.conns.get(conn).map(StreamConn::origin) else {
+        let Some(origin) = self.streams.origin(conn) else {
             return Err(Refusal::RegisterFirst);
         };
         let guest = self.guest_on(conn);
         let (key, moved) = self.register_over(now, guest, frame, Path::Stream(Some(conn)), origin)?;
-        if moved && let Some(state) = self.conns.get_mut(conn) {
-            state.session = Some(key);
+        if moved && let Some(state) = self.streams.get_mut(conn) {
+            state.carry(key);
         }
         Ok(self.token_of(key).into())
     }
 
     fn open_stream_guest(&mut self, now: Instant, conn: ConnId) -> Result<SessionKey, Refusal> {
-        let origin = self.conns.get(conn).map(StreamConn::origin).ok_or(Refusal::RegisterFirst)?;
+        let origin = self.streams.origin(conn).ok_or(Refusal::RegisterFirst)?;
         let guest = self.open_guest(now, Path::Stream(Some(conn)), origin)?;
-        if let Some(state) = self.conns.get_mut(conn) {
-            state.session = Some(guest);
+        if let Some(state) = self.streams.get_mut(conn) {
+            state.carry(guest);
         }
         Ok(guest)
     }
 
     /// Appends an answer, unless the simulated loss drops it: on a stream only answers to tagged requests are lost.
     fn answer_stream(&mut self, now: Instant, conn: ConnId, frame: &Frame<'_>, answer: &Answer<'_>) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         if frame.id.is_some() && frame.verb.is_request() {
             let (mut flow, mut index) = (0, 0);
             if let Some(losing) = &mut state.losing {
                 (flow, index) = (losing.flow, losing.answers_sent);
                 losing.answers_sent += 1;
             }
-            if self.outward.verdicts.lost(now, flow, index) {
+            if self.links.loses_answer(now, flow, index) {
                 return;
             }
         }

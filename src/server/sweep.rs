@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
+use super::Server;
 use super::session_end::EndReason;
-use super::{Draining, Server};
 use crate::hub::work::cost;
 use crate::hub::{Path, Session, SessionKey};
 use crate::units::counted;
@@ -46,13 +46,10 @@ impl Server {
     pub(super) fn sweep(&mut self, now: Instant) {
         self.sweep_rules(now);
         self.sweep_drain(now);
-        if self.draining == Some(Draining::Ending) {
+        if self.drain.is_ending() {
             self.end_all(now);
         }
-        if self.sweeps.rules.is_some()
-            || self.sweeps.drain.is_some()
-            || self.draining == Some(Draining::Ending)
-        {
+        if self.sweeps.rules.is_some() || self.sweeps.drain.is_some() || self.drain.is_ending() {
             self.defer_sweep(now);
         }
     }
@@ -70,7 +67,7 @@ impl Server {
                 let key = self.hub.next_from(slot);
                 sweep.ended += usize::from(key.is_some_and(|key| self.apply_rules(now, key)));
                 sweep.session = key.and_then(|key| key.slot().checked_add(1));
-            } else if sweep.conn < self.conns.places() {
+            } else if sweep.conn < self.streams.places() {
                 sweep.closed += u64::from(self.apply_rules_to_place(sweep.conn));
                 sweep.conn += 1;
             } else {
@@ -104,7 +101,7 @@ impl Server {
         {
             let next = match session {
                 Some(slot) => self.drain_next_session(now, slot, conn),
-                None if conn < self.conns.places() => self.drain_next_conn(conn),
+                None if conn < self.streams.places() => self.drain_next_conn(conn),
                 None if self.resume_next_sender(now) => DrainSweep { session, conn },
                 None => {
                     self.sweeps.drain = None;
@@ -137,8 +134,7 @@ impl Server {
 
     fn drain_next_conn(&mut self, place: usize) -> DrainSweep {
         self.work().add(1, cost::PASSED);
-        let unregistered =
-            self.conns.at(place).filter(|(_, state)| state.session.is_none() && !state.closing);
+        let unregistered = self.streams.unregistered_at(place);
         if let Some((conn, _)) = unregistered {
             self.work().add(1, cost::CONNECTION);
             self.close_with_bye(conn);

@@ -68,7 +68,7 @@ pub struct Loss {
 
 impl Loss {
     pub(super) fn of(simulated: &Simulated) -> Self {
-        let verdicts = &simulated.verdicts;
+        let verdicts = simulated.verdicts();
         let stats = simulated.link().map(|link| (link.config(), link.stats()));
         let (sent, lost) = stats.map_or((0, 0), |(_, stats)| (stats.sent, stats.lost));
         let limits_size = |config: &LinkConfig| config.mtu.is_some();

@@ -29,7 +29,8 @@ impl Server {
     /// Notes whether memory is scarce, before a connection's input is executed.
     pub(super) fn note_scarcity(&mut self, conn: ConnId) {
         let scarce = self.hub.ledger().is_scarce();
-        if let Some(state) = self.conns.get_mut(conn).filter(|state| state.unfinished.get().scarce != scarce)
+        if let Some(state) =
+            self.streams.get_mut(conn).filter(|state| state.unfinished.get().scarce != scarce)
         {
             state.unfinished.update(|unfinished| unfinished.scarce = scarce);
         }
@@ -37,7 +38,7 @@ impl Server {
 
     /// Counts a connection's unread answers again after a change.
     pub(super) fn count_answers(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let (before, unread) = (state.unfinished.get().answers, state.unread());
         let after = unread.saturating_sub(UNCOUNTED);
         if before != after {
@@ -49,7 +50,7 @@ impl Server {
     /// Records that a connection's writer was given answers that take `taken` bytes.
     pub(super) fn give_answers(&mut self, conn: ConnId, taken: usize) {
         if taken > FEW_ANSWERS
-            && let Some(state) = self.conns.get_mut(conn)
+            && let Some(state) = self.streams.get_mut(conn)
         {
             state.unfinished.get_or_default().given += taken;
         }
@@ -58,7 +59,7 @@ impl Server {
 
     /// Records that a connection's writer has written what it was given.
     pub(super) fn answers_written(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         if state.unfinished.get().given > 0 {
             state.unfinished.update(|unfinished| unfinished.given = 0);
         }
@@ -66,7 +67,7 @@ impl Server {
             state.unfinished.get().eviction == Eviction::Closing && state.answers.is_empty();
         if is_last_written {
             state.unfinished.get_or_default().eviction = Eviction::Done;
-            self.wake_conn(conn);
+            self.streams.wake(conn);
         }
         self.count_answers(conn);
     }

@@ -156,8 +156,8 @@ impl Server {
     /// Pauses a sender whose next line is a message for which a member of the room has no room in its queue. Returns the
     /// session that it waits for.
     pub(in crate::server) fn pause_for_line(&mut self, conn: ConnId, line: &Found) -> Option<SessionKey> {
-        let state = self.conns.get(conn)?;
-        let key = state.session.filter(|_| self.hub.holds_senders())?;
+        let state = self.streams.get(conn)?;
+        let key = state.session().filter(|_| self.hub.holds_senders())?;
         if state.lines.as_ref().is_some_and(|lines| lines.has_refused(line)) {
             return None;
         }

@@ -144,7 +144,7 @@ impl Server {
 
     /// Returns the line settings of a connection's listener, if it has any.
     fn line_listener(&self, conn: ConnId) -> Option<&LineListener> {
-        match &self.listener(self.conns.get(conn)?.listener())?.speaks {
+        match &self.listener(self.streams.get(conn)?.listener())?.speaks {
             Speaks::Lines(listener) => Some(listener),
             Speaks::Frames | Speaks::Messages | Speaks::Bytes => None,
         }
@@ -152,13 +152,13 @@ impl Server {
 
     /// Starts the dialogue on a new connection to a line listener, if it was admitted.
     pub(super) fn start_dialogue(&mut self, now: Instant, conn: ConnId) {
-        let may_stay = self.conns.get(conn).is_some_and(|state| !state.closing);
+        let may_stay = self.streams.get(conn).is_some_and(|state| !state.is_closing());
         match self.line_listener(conn).filter(|_| may_stay).map(|listener| listener.greet) {
             Some(Greet::Name) => self.send_greeting(conn),
             Some(Greet::None) => self.open_unasked(now, conn),
             None => return,
         }
-        self.wake_conn(conn);
+        self.streams.wake(conn);
     }
 
     /// Executes the lines in `input` until they have to wait.
@@ -177,7 +177,7 @@ impl Server {
     }
 
     fn next_line(&mut self, conn: ConnId, input: &mut LineInput) -> Option<Found> {
-        let state = self.conns.get_mut(conn)?;
+        let state = self.streams.get_mut(conn)?;
         let lines = state.lines.as_mut()?;
         loop {
             match input.next(&mut lines.lines)? {
@@ -189,19 +189,19 @@ impl Server {
 
     fn take_line(&mut self, now: Instant, conn: ConnId, line: &Found) {
         self.work().add(1, cost::FRAME);
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         state.gate.note_progress();
-        let mut is_unknown = false;
+        let (session, mut is_unknown) = (state.session(), false);
         if let Some(lines) = &mut state.lines {
             if lines.has_refused(line) {
                 return;
             }
             lines.prompted = false;
-            is_unknown = state.session.is_none() || !lines.has_spoken;
+            is_unknown = session.is_none() || !lines.has_spoken;
             lines.has_spoken |= !line.text().trim_ascii().is_empty();
-            lines.refuses_rest = is_refused(line, state.session.is_some());
+            lines.refuses_rest = is_refused(line, session.is_some());
         }
-        match state.session {
+        match session {
             _ if is_unknown && http_guard::is_request_line(line.text()) => {
                 self.break_stream(now, conn, http_guard::NO_WEB);
             }
@@ -215,15 +215,15 @@ impl Server {
     /// Answers a line client with a line of the server's own, after the messages that came before it.
     fn answer_line(&mut self, now: Instant, conn: ConnId, text: &str) {
         self.catch_up(now, conn);
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
             lines.append_line(text, &mut state.answers);
         }
     }
 
     fn catch_up(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
-        if let Some(key) = state.session {
+        let Some(state) = self.streams.get_mut(conn) else { return };
+        if let Some(key) = state.session() {
             let mut out = Output::default();
             out.append(mem::take(&mut state.answers));
             self.hub.fill_stream(now, key, &mut out, CAUGHT_UP);
@@ -237,7 +237,7 @@ impl Server {
     /// Updates the deadlines of the unfinished line.
     pub(super) fn watch_lines(&mut self, now: Instant, conn: ConnId) {
         let Some(flush) = self.line_listener(conn).map(|listener| listener.flush) else { return };
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let Some(lines) = &mut state.lines else { return };
         let unfinished = lines.lines.unfinished();
         let (begun, heard) = (lines.lines.take_begun(), lines.lines.take_heard());
@@ -253,7 +253,7 @@ impl Server {
 
     /// Finishes the unfinished line if it has been silent for long enough.
     pub(super) fn flush_line(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         let Some(lines) = state.lines.as_mut().filter(|lines| lines.flush_at.is_some_and(|at| at <= now))
         else {
             return;
@@ -267,7 +267,7 @@ impl Server {
 
     /// Handles the end of a connection's input: an unfinished line is its last line. An unfinished frame is dropped.
     pub(super) fn end_input(&mut self, now: Instant, conn: ConnId) {
-        let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
+        let Some(lines) = self.streams.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.ended = true;
         self.resume_input(now, conn);
     }

@@ -28,14 +28,14 @@ const QUESTION: &str = "Enter your name: ";
 
 impl Server {
     pub(super) fn send_greeting(&mut self, conn: ConnId) {
-        if let Some(state) = self.conns.get_mut(conn) {
+        if let Some(state) = self.streams.get_mut(conn) {
             state.answers.extend_from_slice(GREETING.as_bytes());
         }
         self.ask_name(conn);
     }
 
     fn ask_name(&mut self, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn) else { return };
+        let Some(state) = self.streams.get_mut(conn) else { return };
         if let Some(lines) = &mut state.lines {
             lines.append_question(QUESTION, &mut state.answers);
         }
@@ -66,7 +66,7 @@ impl Server {
 
     /// Refuses a name and asks for another, [`MAX_BAD_NAMES`] times at most.
     fn refuse_name(&mut self, now: Instant, conn: ConnId, why: &str) {
-        let Some(lines) = self.conns.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
+        let Some(lines) = self.streams.get_mut(conn).and_then(|state| state.lines.as_mut()) else { return };
         lines.bad_names += 1;
         if lines.bad_names < MAX_BAD_NAMES {
             return self.ask_again(now, conn, why);
@@ -94,7 +94,7 @@ impl Server {
 
     /// Opens a session without asking: under the address, or as `guest-N` where the address is no name or is taken.
     pub(super) fn open_unasked(&mut self, now: Instant, conn: ConnId) {
-        let address = self.conns.get(conn).and_then(|state| name_of(&state.origin().from));
+        let address = self.streams.get(conn).and_then(|state| name_of(&state.origin().from));
         let named = address.map(|name| self.open_line_session(now, conn, name));
         if matches!(named, Some(Ok(_))) {
             return;
@@ -116,7 +116,7 @@ impl Server {
     }
 
     fn open_line_session(&mut self, now: Instant, conn: ConnId, name: Name) -> Result<SessionKey, Refusal> {
-        let Some(origin) = self.conns.get(conn).map(|state| state.origin()) else {
+        let Some(origin) = self.streams.origin(conn) else {
             return Err(Refusal::RegisterFirst);
         };
         if self.is_draining() {
@@ -129,8 +129,8 @@ impl Server {
         let (token, rate) = (self.secrets.token(), self.rate_of(origin.listener));
         let opening = Opening { name, form: Form::Lines, token, nonce: None, path, origin, rate };
         let key = self.hub.open(opening)?;
-        if let Some(state) = self.conns.get_mut(conn) {
-            state.session = Some(key);
+        if let Some(state) = self.streams.get_mut(conn) {
+            state.carry(key);
             if let Some(lines) = &mut state.lines {
                 lines.lines.set_limit(MAX_LINE);
             }
