@@ -34,7 +34,7 @@
 //! }
 //!
 //! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
-//! let url = engine.places()[0].to_string();
+//! let url = engine.listen_addrs()[0].to_string();
 //! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("raw://"))?;
 //! peer.write_all(b"again")?;
 //! let mut received = [0; 5];

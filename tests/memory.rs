@@ -42,7 +42,7 @@ const UNREAD: usize = 16 << 10;
 /// .. and of input that is not complete: what may always be, and what one read adds to it.
 const UNFINISHED: usize = 128 << 10;
 
-/// What a server takes at most whoever is there: caches, tables that have just grown.
+/// The fixed memory of a server, at most: caches, tables that have just grown.
 const CONSTANT: usize = 512 << 10;
 
 /// Answers to datagrams that are not sent yet.
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Lets what was put off for others have its turn, too.
+    /// Runs deferred work, too.
     fn settle(&mut self) {
         self.carry_out();
         while let Some(at) =
@@ -325,7 +325,7 @@ fn unacknowledged(name: &'static str, length: usize, receivers: usize) {
 }
 
 fn unread_answers() {
-    let mut world = World::new("answers that are not read", config());
+    let mut world = World::new("unread answers", config());
     let ping = frame("PNG", &format!(" {}", "x".repeat(59_999)));
     for n in 0..300 {
         let conn = world.register_untagged(&format!("n{n}"));
@@ -340,7 +340,7 @@ fn unread_answers() {
 }
 
 fn requests_that_wait() {
-    let mut world = World::new("requests behind answers that are not read", config());
+    let mut world = World::new("requests behind unread answers", config());
     for n in 0..300 {
         let conn = world.register_untagged(&format!("n{n}"));
         world.reads = false;
@@ -398,7 +398,7 @@ fn guests() {
 }
 
 fn answers_to_datagrams() {
-    let mut world = World::new("answers to datagrams that nobody takes", config());
+    let mut world = World::new("answers to datagrams that are never taken", config());
     let ping = frame("PNG", &format!(" {}", "x".repeat(1_100)));
     for n in 0..20_000 {
         world.server.datagram(world.now, Peer::new(0, peer(n)), ping.as_bytes());

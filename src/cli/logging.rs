@@ -110,7 +110,7 @@ pub(super) fn print_unless_stuck(text: String) -> io::Result<()> {
         Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Ok(printed) => printed,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "standard output is not read"))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "nothing reads standard output"))
         }
     }
 }

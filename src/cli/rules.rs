@@ -100,7 +100,7 @@ impl FromStr for Origin {
         };
         found.map(Self).ok_or_else(|| {
             let shown = escape_short(text.as_bytes(), 60);
-            format!("`{shown}` is no place; write an address, loopback, unix, or unix:uid=1000,gid=100")
+            format!("`{shown}` is not an origin; write an address, loopback, unix, or unix:uid=1000,gid=100")
         })
     }
 }
@@ -278,7 +278,7 @@ mod tests {
             "1.2.3",
             "unix:uid=+1",
         ] {
-            assert!(text.parse::<Origin>().unwrap_err().contains("is no place"), "{text}");
+            assert!(text.parse::<Origin>().unwrap_err().contains("is not an origin"), "{text}");
         }
     }
 }

@@ -116,7 +116,7 @@ pub struct ClientStats {
     pub repeated_answers: u64,
     /// Copies of pushes that had been received already.
     pub repeated_pushes: u64,
-    /// Datagrams and bare frames that do not belong to this session.
+    /// Datagrams, with or without a token, that do not belong to this session.
     pub stray: u64,
     /// Datagrams that could not be parsed.
     pub malformed: u64,

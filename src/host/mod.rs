@@ -52,7 +52,7 @@
 //!         let body = message.slice((space + 1).min(message.len())..);
 //!         let sent = match cx.find(name) {
 //!             Some(peer) => cx.share(peer, &body).map_err(|why| why.to_string()),
-//!             None => Err(format!("nobody is called {name}")),
+//!             None => Err(format!("no peer is called {name}")),
 //!         };
 //!         if let Err(why) = sent {
 //!             // If the queue is full, the sender gets no error message.
@@ -63,7 +63,7 @@
 //!
 //! let settings = Settings::default().name("router")?.max_message(1 << 20).max_pending(4 << 20);
 //! let engine = Engine::host(&["msg://127.0.0.1:0"], settings, Router)?;
-//! let url = engine.places()[0].to_string();
+//! let url = engine.listen_addrs()[0].to_string();
 //!
 //! use std::time::Duration;
 //! use sayagain::net::Core;

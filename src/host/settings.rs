@@ -132,7 +132,7 @@ impl Settings {
         self.expect_from(name, &[])
     }
 
-    /// Expects peers with this name from these places only (`loopback`, `10.0.0.0/8`, `uid:1000`).
+    /// Expects peers with this name from these origins only (`loopback`, `10.0.0.0/8`, `uid:1000`).
     ///
     /// # Errors
     ///

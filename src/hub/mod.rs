@@ -349,7 +349,7 @@ impl Hub {
         self.memory.release(MemoryUse::Windows, session.replies().cost());
         self.memory.release(MemoryUse::Queues, session.load().own());
         debug_assert!(!self.is_empty() || self.memory.used(MemoryUse::Queues) == 0, "{:?}", self.memory);
-        self.relieve_of(key, &session);
+        self.mark_resumable_at_end(key, &session);
         Some(session)
     }
 }

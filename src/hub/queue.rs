@@ -260,7 +260,7 @@ impl SendQueue {
     }
 
     /// Returns how many dropped messages its gaps stand for.
-    pub fn missed(&self) -> u64 {
+    pub fn gap_messages(&self) -> u64 {
         self.gap_messages
     }
 
@@ -453,7 +453,7 @@ mod tests {
         queue.push_gap();
         let order: Vec<Push> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [message("a"), Push::Gap(2), message("b"), Push::Gap(1)]);
-        assert_eq!((queue.load(), queue.droppable(), queue.missed()), Default::default());
+        assert_eq!((queue.load(), queue.droppable(), queue.gap_messages()), Default::default());
     }
 
     /// The expected content of a queue, computed the slow way.
@@ -513,7 +513,7 @@ mod tests {
                     load += push.load();
                     missed += if let Push::Gap(count) = push { *count } else { 0 };
                 }
-                assert_eq!((queue.load(), queue.missed()), (load, missed));
+                assert_eq!((queue.load(), queue.gap_messages()), (load, missed));
             }
             assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), model.0);
         }

@@ -128,7 +128,7 @@ impl Hub {
         let at = session.rooms().iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         session.change_rooms(|rooms| drop(rooms.remove(at)));
         self.rooms.leave(&fold, key, &mut self.memory);
-        self.relieve(key, true);
+        self.mark_resumable(key, true);
         Ok(())
     }
 

@@ -133,7 +133,7 @@ pub struct Session {
     /// A sender waits for room in its queue.
     pub(super) awaited: bool,
     /// Its connection is not read while it waits for others, so its acknowledgements do not arrive.
-    pub(super) deaf: bool,
+    pub(super) acks_paused: bool,
 }
 
 /// How a session is reached, in less memory than [`Path`].
@@ -308,7 +308,7 @@ impl Traffic {
             Push::Gap(count) => Some(count),
             Push::Message { .. } | Push::Run { .. } | Push::Bye(_) => None,
         });
-        self.queue.missed() + sent.sum::<u64>()
+        self.queue.gap_messages() + sent.sum::<u64>()
     }
 
     /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It goes on counting
@@ -341,7 +341,7 @@ impl Session {
             bye_state: ByeState::NotSent,
             cut_off: false,
             awaited: false,
-            deaf: false,
+            acks_paused: false,
         }
     }
 
@@ -512,7 +512,7 @@ impl Session {
         self.traffic.as_ref().map_or_else(|| self.extras.get().numbered, |traffic| traffic.pushes.numbered())
     }
 
-    /// Returns the messages dropped since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
+    /// Returns the messages dropped since [`Hub::poll_gap`](super::Hub::poll_gap) last named it.
     pub fn unlogged(&self) -> u64 {
         self.traffic.as_ref().map_or(0, |traffic| traffic.unlogged)
     }

@@ -106,7 +106,7 @@ fn network(text: &str) -> Result<IpNet, String> {
     }
     let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
         format!(
-            "`{}` is no place; write loopback, unix, uid:1000, gid:100, 10.0.0.0/8 or 2001:db8::/32",
+            "`{}` is not an origin; write loopback, unix, uid:1000, gid:100, 10.0.0.0/8 or 2001:db8::/32",
             shown()
         )
     })?;

@@ -104,7 +104,7 @@ fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
             format!("{} left {theirs} behind", counted(clients, "other session")),
         ),
         Loss::Gap => (
-            format!("{name} reads too slowly: {own} dropped"),
+            format!("slow consumer {name}: {own} dropped"),
             format!("{} lost {theirs}", counted(clients, "other client")),
         ),
     };
@@ -141,7 +141,7 @@ mod tests {
         let line = log.take_line();
         assert_eq!(
             line.as_deref(),
-            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients lost 24")
+            Some("slow consumer ada-4: 12 messages dropped; before it, 3 other clients lost 24")
         );
         log.write(now + PAUSE);
         assert_eq!(log.next_line(false), None);
@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn a_line_counts_in_words() {
         let text = |loss, own, before| line(loss, &name("frida"), own, before);
-        assert_eq!(text(Loss::Gap, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
+        assert_eq!(text(Loss::Gap, 1, (0, 0)), "slow consumer frida: 1 message dropped");
         assert_eq!(
             text(Loss::Gap, 12, (1, 40)),
-            "frida reads too slowly: 12 messages dropped; before it, 1 other client lost 40"
+            "slow consumer frida: 12 messages dropped; before it, 1 other client lost 40"
         );
         assert_eq!(text(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
         assert_eq!(

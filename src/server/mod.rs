@@ -328,10 +328,7 @@ impl Server {
                 self.defer_sweep(now);
             }
         }
-        if self.log_at.is_some()
-            || self.hub.has_missed()
-            || self.undelivered.has_line()
-            || self.gaps.has_line()
+        if self.log_at.is_some() || self.hub.has_gap() || self.undelivered.has_line() || self.gaps.has_line()
         {
             self.log_gaps(now);
             self.arm_log(now);
@@ -340,7 +337,7 @@ impl Server {
 
     /// Sets the deadline of the next log line about lost messages.
     fn arm_log(&mut self, now: Instant) {
-        let more = self.hub.has_missed();
+        let more = self.hub.has_gap();
         let line =
             [self.undelivered.next_line(false), self.gaps.next_line(more), self.deferred_line_at(now, more)];
         let line = line.into_iter().flatten().min();

@@ -2,10 +2,10 @@
 //!
 //! A listener may also have a limit per host (`host_rates`); a frame then takes its tokens from both buckets. Every
 //! frame costs tokens: requests, refused ones, pings, unknown verbs. When its bucket is empty, a stream connection is
-//! not read for a while, and input already read waits in its backlog. Datagrams cannot be paused: a request gets 429,
+//! paused for a while, and input already read waits in its backlog. Datagrams cannot be paused: a request gets 429,
 //! a frame that expects no answer costs tokens only, and a duplicate request is dropped.
 //!
-//! Over UDP, frames from an unvalidated address are free: their answers need no state, and anybody could send them
+//! Over UDP, frames from an unvalidated address are free: their answers need no state, and any host could send them
 //! under the address of another host, whose tokens they would take.
 
 use std::time::{Duration, Instant};

@@ -62,7 +62,7 @@ impl Server {
         self.arm_conn(conn);
     }
 
-    /// Does the same for a line; `has_begun` says that a new one has begun. People type slowly.
+    /// Does the same for a line, with a longer limit because lines are typed. `has_begun`: a new line has begun.
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
         let Some(state) = self.conns.get_mut(conn) else { return };

@@ -1,4 +1,4 @@
-//! Whether a stream connection is read: the one place that decides whether its next frame or line is executed.
+//! Whether a stream connection is read: the only code that decides whether its next frame or line is executed.
 //!
 //! A [`Server`] asks for a [`Decision`] before each frame. It combines what may stop the input of a connection, in this
 //! order: its end, unread answers, the work budget of the hold, the rate limits, and slow consumers under

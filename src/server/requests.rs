@@ -111,7 +111,7 @@ impl Server {
             return Some(charged.and_then(|()| self.effect(now, key, frame, kept)));
         };
         let hash = self.secrets.frame_hash(frame);
-        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().look(id, hash));
+        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().lookup(id, hash));
         // A request that could not be remembered is not executed.
         let has_place = seen != Seen::New || self.hub.prepare_reply(key, id);
         let seen = if has_place { seen } else { Seen::Stale };
@@ -330,7 +330,7 @@ impl Server {
         }
         let id = frame.id.ok_or(Refusal::Malformed)?;
         let hash = self.secrets.frame_hash(frame);
-        match session.replies().look(id, hash) {
+        match session.replies().lookup(id, hash) {
             Seen::Conflict => return Err(Refusal::IdReused),
             Seen::Stale => return Err(Refusal::Stale),
             Seen::Repeat(answer) => {

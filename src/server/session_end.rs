@@ -1,4 +1,4 @@
-//! Why sessions end, and the one place where they do: what the peer is told, what is counted, what is logged.
+//! The end of sessions: what is sent to the peer, counted and logged.
 //!
 //! The wire form of a BYE is in [`ByeArgs`]; how BYEs are sent to all sessions at a shutdown is in `bye_rounds`; how a
 //! connection ends is in `connection_end`.

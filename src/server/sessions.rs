@@ -127,7 +127,7 @@ impl Server {
     /// Ends slow consumers under `--slow disconnect`, as far as this hold's budget allows.
     pub(super) fn end_slow_consumers(&mut self, now: Instant) {
         while !self.is_hold_spent()
-            && let Some(key) = self.hub.poll_condemned()
+            && let Some(key) = self.hub.poll_slow_consumer()
         {
             self.end_and_tell(now, key, "you read too slowly", EndReason::SlowConsumer);
         }
@@ -145,9 +145,9 @@ impl Server {
             return;
         }
         while !self.is_hold_spent()
-            && let Some((key, count)) = self.hub.poll_missed()
+            && let Some((key, count)) = self.hub.poll_gap()
         {
-            self.work().add(1, cost::MISSED);
+            self.work().add(1, cost::GAP_LOGGED);
             if let Some(session) = self.hub.get(key) {
                 self.gaps.report(now, key, &session.name, count);
             }

@@ -70,7 +70,7 @@ impl Server {
                 let key = self.hub.next_from(slot);
                 sweep.ended += usize::from(key.is_some_and(|key| self.apply_rules(now, key)));
                 sweep.session = key.and_then(|key| key.slot().checked_add(1));
-            } else if sweep.conn < self.conns.places() {
+            } else if sweep.conn < self.conns.slots() {
                 sweep.closed += u64::from(self.apply_rules_to_place(sweep.conn));
                 sweep.conn += 1;
             } else {
@@ -104,7 +104,7 @@ impl Server {
         {
             let next = match session {
                 Some(slot) => self.drain_next_session(now, slot, conn),
-                None if conn < self.conns.places() => self.drain_next_conn(conn),
+                None if conn < self.conns.slots() => self.drain_next_conn(conn),
                 None if self.resume_next_sender(now) => DrainSweep { session, conn },
                 None => {
                     self.sweeps.drain = None;

@@ -83,12 +83,12 @@ policy expb, seed 1, link up list:1-2, down list:1
         |                                           |
         |                                           |
   0.7 s | timeout of 0.4 s, doubled                 |
-        +- SND @2, send 4 ------------------------->| answered from the window
+        +- SND @2, send 4 ------------------------->| cached answer
         |<--------------------------------- ACK @2 -+
         | acked                                     |
 
 acked after 0.7 s, 4 sends
-executed once, 1 repeat answered from the window; 3 of 6 datagrams lost
+executed once, 1 repeat got the cached answer; 3 of 6 datagrams lost
 ";
     assert_eq!(drawn, expected);
 }
@@ -109,8 +109,8 @@ fn a_datagram_that_takes_time_is_drawn_where_it_is_sent_and_where_it_arrives() {
         " 0.15 s |          .. (1) SND @2, send 1 ---------->| executed",
         "        |               ..------------- (3) ACK @2 -+",
         "  0.2 s | timeout of 0.1 s",
-        "        | gives up: nobody knows",
-        " 0.25 s |          .. (2) SND @2, send 2 ---------->| answered from the window",
+        "        | gives up: outcome unknown",
+        " 0.25 s |          .. (2) SND @2, send 2 ---------->| cached answer",
         "        |               ..------------- (4) ACK @2 -+",
         "  0.3 s |<-------------- (3) ACK @2 ..              |",
         "        | too late",
@@ -120,7 +120,7 @@ fn a_datagram_that_takes_time_is_drawn_where_it_is_sent_and_where_it_arrives() {
     for (row, start) in rows.iter().zip(starts) {
         assert!(row.starts_with(start), "{drawn}");
     }
-    assert!(drawn.ends_with("unknown: given up after 0.2 s, 2 sends\nexecuted once, 1 repeat answered from the window; 0 of 4 datagrams lost\n"), "{drawn}");
+    assert!(drawn.ends_with("unknown: given up after 0.2 s, 2 sends\nexecuted once, 1 repeat got the cached answer; 0 of 4 datagrams lost\n"), "{drawn}");
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl<'a> Play<'a> {
             8 => self.sim.set_reachable(id, argument % 2 == 0),
             9 => self.room(id, argument),
             10 => {
-                // A stranger, or whoever writes the client's address on its datagrams.
+                // Another host, possibly with the client's address as a forged source.
                 let bytes = self.take(argument);
                 let mut from = self.sim.address_of(id);
                 from.set_port(from.port() + u16::from(argument & 1));

@@ -41,7 +41,7 @@ fn the_chat_is_one_service_among_others_on_a_public_engine() {
     let bound = listeners(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "line://127.0.0.1:0"]);
     let server = chat(Instant::now(), &bound);
     let engine = Engine::start(EngineKind::Poll, bound, |_| server).unwrap();
-    let places: Vec<String> = engine.places().iter().map(ToString::to_string).collect();
+    let places: Vec<String> = engine.listen_addrs().iter().map(ToString::to_string).collect();
     let client =
         |url: &str, name: &str| blocking::Client::builder(url).name(name).connect_blocking().unwrap();
     let ((ada, _ada_hears), (bob, mut bob_hears)) = (client(&places[0], "ada"), client(&places[1], "bob"));
@@ -113,7 +113,7 @@ fn drive<S: Service>(listener: &TcpListener, service: &mut S, is_done: impl Fn(&
 }
 
 #[test]
-fn the_chat_runs_on_somebody_elses_engine_as_well() {
+fn the_chat_runs_on_another_programs_engine_as_well() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();

@@ -58,7 +58,7 @@ enum Command {
     Baseline(baseline::Args),
     /// Compare servers: medians and ratios of what `lab load` measured
     Compare(compare::Args),
-    /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
+    /// Load a server, ours or another, and measure it: messages, pings, connections, idle clients
     Load(load::Args),
 }
 

@@ -94,8 +94,8 @@ pub(crate) fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayEr
 fn registered(start: Instant, exchange: &Exchange) -> Result<(Sim, ClientId), PlayError> {
     let config = ServerConfig { idle: Seconds::MAX.as_duration(), ..ServerConfig::default() };
     let mut sim = Sim::new(start, config, LinkConfig::perfect(), LinkConfig::perfect(), exchange.seed);
-    let patient = Backoff::new(Duration::from_secs(1));
-    let bob = sim.add_client(ClientConfig::new(Transport::Stream, Some(RECEIVER), patient));
+    let generous = Backoff::new(Duration::from_secs(1));
+    let bob = sim.add_client(ClientConfig::new(Transport::Stream, Some(RECEIVER), generous));
     register(&mut sim, bob)?;
     let mut config = ClientConfig::new(Transport::Datagram, Some("alice"), exchange.policy.clone());
     config.keepalive = Seconds::MAX.as_duration();

@@ -165,7 +165,7 @@ columns! {
     AckCdfS ack_cdf_s: Steps,
     /// Bytes of acked messages per second of the sessions' time.
     GoodputBytesPerS goodput_bytes_per_s: Amount,
-    /// Answers that nobody waited for any more, per request: to repeats that were not needed, or too late.
+    /// Answers that were no longer awaited, per request: to unneeded repeats, or too late.
     SpuriousMean spurious_mean: Amount,
     /// Datagrams per request, both directions.
     DatagramsMean datagrams_mean: Amount,

@@ -22,7 +22,7 @@ use crate::service::ConnId;
 /// Most slices per write call.
 const SLICES: usize = 64;
 
-/// Most unsent bytes that the system buffers for a TCP connection (TCP_NOTSENT_LOWAT), so that slow readers
+/// Most unsent bytes that the system buffers for a TCP connection (TCP_NOTSENT_LOWAT), so that slow consumers
 /// cannot fill its memory. Bytes sent and not acknowledged come on top, as bulk throughput needs. A UNIX
 /// socket takes at most net.core.wmem_default, 208 KiB, which is charged to the writer.
 ///

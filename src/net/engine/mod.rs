@@ -42,7 +42,7 @@
 //! }
 //!
 //! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
-//! let url = engine.places()[0].to_string();
+//! let url = engine.listen_addrs()[0].to_string();
 //! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("raw://"))?;
 //! peer.write_all(b"again")?;
 //! let mut received = [0; 5];
@@ -154,7 +154,7 @@ pub struct UnknownEngine(String);
 #[derive(Debug)]
 pub struct Engine<S: Service> {
     driver: Box<dyn Driver<S>>,
-    places: Vec<ListenAddr>,
+    listen_addrs: Vec<ListenAddr>,
 }
 
 /// The sockets of a server, by kind.
@@ -207,7 +207,7 @@ impl<S: Service + 'static> Engine<S> {
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
         let listeners = listeners.into();
-        let places = listeners.addrs().cloned().collect();
+        let listen_addrs = listeners.addrs().cloned().collect();
         let sockets = Sockets::new(listeners)?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {
@@ -215,12 +215,12 @@ impl<S: Service + 'static> Engine<S> {
             EngineKind::Poll => Box::new(poll::start(loops, sockets, service)?),
             EngineKind::Threads => Box::new(threads::start(sockets, service)?),
         };
-        Ok(Self { driver, places })
+        Ok(Self { driver, listen_addrs })
     }
 
     /// The addresses that it listens on.
-    pub fn places(&self) -> &[ListenAddr] {
-        &self.places
+    pub fn listen_addrs(&self) -> &[ListenAddr] {
+        &self.listen_addrs
     }
 
     /// Waits until the service has finished, all sockets are closed and no thread of the engine runs.

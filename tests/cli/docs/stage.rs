@@ -231,7 +231,7 @@ fn with_numbers<'a>(text: &str, pairs: impl Iterator<Item = (&'a str, &'a str)> 
     replaced.collect()
 }
 
-/// A port that is free for TCP and UDP, and that the system gives to nobody who asks for any.
+/// A port that is free for TCP and UDP, and outside the range from which the system assigns ports.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 1_000).unwrap() * 10;

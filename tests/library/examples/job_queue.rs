@@ -1,4 +1,4 @@
-//! A queue of jobs: who gets the job, who gets the result, and what becomes of both when a peer is gone.
+//! A queue of jobs: the receivers of jobs and results, and the handling of both when a peer is gone.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use sayagain::link::{Direction, Link, LinkConfig, LinkStats};
 
 use super::{run, socket, start, wait_for};
-use crate::support::PATIENCE;
+use crate::support::STEP_TIMEOUT;
 
 const ASKED: u8 = 100;
 
@@ -17,7 +17,7 @@ fn through(link: &str, seed: u64) -> (Vec<u8>, LinkStats) {
     for number in 0..ASKED {
         link.send(now, 0, vec![number]);
     }
-    let after_all = now + PATIENCE;
+    let after_all = now + STEP_TIMEOUT;
     let mut arrived: Vec<u8> = std::iter::from_fn(|| link.recv(after_all)).flatten().collect();
     arrived.sort_unstable();
     (arrived, link.stats())

@@ -19,7 +19,7 @@ use crate::net::EngineKind;
 /// The protocol, the server and the output format.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Common {
-    /// Whose protocol is spoken; all but our own need --host
+    /// The protocol to speak; all but our own need --host
     #[arg(long, value_name = "PEER", default_value = "sayagain")]
     peer: PeerKind,
 

@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 1_000;
 /// The options of `engines`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct EnginesArgs {
-    /// How often each is measured; the engines take turns
+    /// Runs of each engine; the engines alternate
     #[arg(long, value_name = "N", default_value = "3", allow_hyphen_values = true)]
     rounds: AtLeastOne,
 

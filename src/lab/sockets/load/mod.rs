@@ -60,7 +60,7 @@ pub(crate) enum LoadError {
         error: io::Error,
     },
     /// The greeting of a client failed.
-    #[error("`{who}` was not let in: {why}")]
+    #[error("the handshake of `{who}` failed: {why}")]
     Greeting {
         /// The client's name.
         who: String,
@@ -69,7 +69,7 @@ pub(crate) enum LoadError {
     },
     /// The server closed a connection instead of answering.
     #[error(
-        "`{0}` was not let in: the server closed the connection without a word; is it of the kind that --peer names?"
+        "the handshake of `{0}` failed: the server closed the connection without an answer; is it of the kind that --peer names?"
     )]
     Closed(String),
     /// The server was reachable, and is no longer.
