@@ -14,7 +14,7 @@ pub struct HubConfig {
     pub max_pending: usize,
     /// The most messages in those states; at least 1. Default 65,536.
     pub max_pending_messages: usize,
-    /// What happens to a message to a room when a member's queue is full. Default [`SlowPolicy::DropNew`].
+    /// The policy for a message to a room when a member's queue is full. Default [`SlowPolicy::DropNew`].
     pub slow: SlowPolicy,
     /// The most bytes that all sessions and connections together make the server keep. Default 1 GiB.
     ///
@@ -65,7 +65,7 @@ pub struct Sabotage {
     pub no_push_repeat: bool,
 }
 
-/// What happens to a message to a room when a member's queue is full.
+/// The policy for a message to a room when a member's queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// The member does not get it; it becomes part of a gap.

@@ -165,7 +165,7 @@ pub enum Target {
     },
 }
 
-/// How a connection was made.
+/// The origin of a connection: accepted, or dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// The peer connected to one of the server's listeners.
@@ -231,7 +231,7 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// What to do with a connection after [`Service::fill`].
+/// The next step for a connection after [`Service::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// More output is waiting: call `fill` again once the appended output is written.
@@ -246,7 +246,7 @@ pub struct Flow {
 
 /// The half of a service that belongs to one connection and is called without the lock.
 pub trait Decoder: Send + Debug {
-    /// What a piece of input becomes. It may borrow from the input, so that what is executed at once is not copied.
+    /// A decoded piece of input. It may borrow from the input, so that what is executed at once is not copied.
     type Batch<'a>
     where
         Self: 'a;

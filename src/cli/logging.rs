@@ -212,7 +212,7 @@ impl QueueState {
 }
 
 struct QueueEntry {
-    /// When the entry was logged.
+    /// Time of the entry.
     at: Instant,
     content: EntryContent,
 }

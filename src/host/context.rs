@@ -275,7 +275,7 @@ impl<'a> PeerInfo<'a> {
         self.conn.dial
     }
 
-    /// How its stream is cut into pieces.
+    /// The framing of its stream.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         self.conn.framing

@@ -221,7 +221,7 @@ pub trait Handler: Send {
         let _ = cx;
     }
 
-    /// When to call `timeout`; `None` means never. Queried after every callback.
+    /// The time to call `timeout`; `None` means never. Queried after every callback.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }

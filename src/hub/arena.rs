@@ -1,6 +1,6 @@
 //! The store of sessions: each in a slot, found by a [`SessionKey`] of slot and serial that is never reused.
 //!
-//! How sessions are found by name is in [`super::Hub`], by token or address in the server's `lookup`.
+//! Sessions are found by name in [`super::Hub`], by token or address in the server's `lookup`.
 
 use std::num::NonZeroU32;
 

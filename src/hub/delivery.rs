@@ -1,6 +1,6 @@
 //! Puts pushes into the queues of sessions, and takes them out as stream output or datagrams.
 //!
-//! What happens when a member's queue is full is in `slow_consumer`, the queue itself in [`super::queue`], which
+//! Full queues are handled in `slow_consumer`. The queue itself is in [`super::queue`], which
 //! sessions get a message in `requests`.
 
 use std::time::Instant;

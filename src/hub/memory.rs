@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::HubConfig;
 use super::shared_bodies::SharedBodies;
 
-/// What memory is used for.
+/// A use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryUse {
     /// Messages queued, or sent and not acknowledged, without the shared bodies of long ones.

@@ -38,7 +38,7 @@ pub(super) struct Message<'a> {
 
 type Encoded = OnceCell<Arc<[u8]>>;
 
-/// What a message costs in a queue.
+/// The cost of a message in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
     /// The bytes that count against the limits of its receiver.

@@ -88,7 +88,7 @@ pub struct Opening {
     pub nonce: Option<Token>,
     /// The path that carries it.
     pub path: Path,
-    /// Where it came from: on datagrams, the address they go to.
+    /// Its origin: on datagrams, the address they go to.
     pub origin: Origin,
     /// Its rate limit.
     pub rate: Rate,

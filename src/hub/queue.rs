@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
-/// What a queued frame costs beside its bytes: its entry in the queue, or among the pushes in flight (88 bytes, and a
+/// The cost of a queued frame beside its bytes: its entry in the queue, or among the pushes in flight (88 bytes, and a
 /// quarter of that where the queue has just grown), and the allocator's header. Counting it keeps a queue of tiny
 /// messages within the memory limit.
 pub const FRAME_OVERHEAD: usize = 128;
@@ -24,7 +24,7 @@ pub const FRAME_OVERHEAD: usize = 128;
 /// The longest gap, or BYE, in words, rounded up.
 const GAP_MAX: usize = 96;
 
-/// What counts against the limits of a queue.
+/// The load of a queue, as its limits count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Bytes, [`FRAME_OVERHEAD`] per message included.
@@ -240,11 +240,11 @@ pub struct SendQueue {
     load: Load,
     /// The part of `load` that is messages to rooms.
     droppable: Load,
-    /// How many dropped messages the gaps stand for.
+    /// Number of dropped messages that the gaps stand for.
     gap_messages: u64,
     /// No message to a room is before this index.
     oldest: usize,
-    /// How many items are empty: gaps that were merged into the next one. Never the last item.
+    /// Number of empty items: gaps that were merged into the next one. Never the last item.
     holes: usize,
 }
 

@@ -1,6 +1,6 @@
 //! The requests of sessions to the hub: send, join, leave, list, and the answers cached in the dedup window.
 //!
-//! How a message is queued is in `delivery`, the set of rooms in `rooms`; the wire form of requests is in
+//! Messages are queued in `delivery`, the set of rooms is in `rooms`; the wire form of requests is in
 //! [`crate::server`].
 
 use super::delivery::Misfit;

@@ -53,7 +53,7 @@ pub enum Form {
     Lines,
 }
 
-/// How a session is reached.
+/// The transport and peer of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// A stream: its connection, or `None` while the session lingers.
@@ -72,18 +72,18 @@ impl Path {
     }
 }
 
-/// How a session on datagrams is reached.
+/// The peer address of a session on datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramPath {
     /// The validated address.
     pub peer: Peer,
     /// The largest datagram that may be sent there, in bytes.
     pub limit: usize,
-    /// When the last datagram with the session's token came.
+    /// Time of the last datagram with the session's token.
     pub heard: Instant,
 }
 
-/// How often a session is challenged at one unvalidated address ..
+/// Number of challenges of a session at one unvalidated address ..
 const CHALLENGES: u32 = 10;
 /// .. within this time.
 const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Challenged {
     at: Peer,
-    /// When the first of them was sent.
+    /// Time at which the first of them was sent.
     since: Instant,
     count: u32,
 }
@@ -136,7 +136,7 @@ pub struct Session {
     pub(super) acks_paused: bool,
 }
 
-/// How a session is reached, in less memory than [`Path`].
+/// A [`Path`] in less memory.
 #[derive(Debug)]
 enum PackedPath {
     Stream(ConnId),
@@ -163,7 +163,7 @@ impl From<Path> for PackedPath {
 /// The queued bytes, beside those that the writer has, from which a session lags.
 const LAGGING: usize = 4 << 10;
 
-/// How far the server's BYE to a session is. Nothing is queued behind it.
+/// The progress of the server's BYE to a session. Nothing is queued behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByeState {
     /// Not queued or sent.

@@ -203,7 +203,7 @@ impl Hub {
     }
 }
 
-/// What the payload of an RCV holds beside sender and body: ` `, ` 0001 `.
+/// Bytes of an RCV's payload beside sender and body: ` `, ` 0001 `.
 const RCV_SPACES: usize = 7;
 
 impl Session {

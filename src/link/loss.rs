@@ -35,9 +35,9 @@ pub enum LossModel {
     List(DropList),
     /// A cycle: everything passes for `on`, then nothing for `off`, counted from the first datagram.
     Blackhole {
-        /// How long everything passes.
+        /// Time during which everything passes.
         on: Seconds,
-        /// How long everything is lost.
+        /// Time during which everything is lost.
         off: Seconds,
     },
 }

@@ -45,7 +45,7 @@ thread_local! {
     static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
 }
 
-/// What a socket is bound to, as far as receiving and sending depend on it.
+/// The binding of a socket, as far as receiving and sending depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     /// The family is IPv6, and no other.
@@ -77,7 +77,7 @@ impl Binding {
     }
 }
 
-/// Where a datagram came from.
+/// The source of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     addr: SocketAddr,

@@ -28,7 +28,7 @@ struct Broadcast {
     peers: Vec<Peer>,
     woken: VecDeque<ConnId>,
     closing: bool,
-    /// How much `fill` returns at most, if it is to be little.
+    /// Limit of the bytes that `fill` returns, if it is to be small.
     at_once: Option<usize>,
     /// Counts the live instances.
     _token: Arc<()>,

@@ -15,7 +15,7 @@ use super::rt;
 use crate::log_limiter::LogLimiter;
 use crate::service::Transmit;
 
-/// How long datagrams wait for a full socket before they are dropped. Those that matter are retransmitted.
+/// Longest wait of a datagram for a full socket before it is dropped. Retransmission covers those that matter.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
@@ -32,7 +32,7 @@ pub(crate) fn connected_to(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// What a receive loop does after an error that no datagram explains: a warning, and a pause of [`PAUSE`].
+/// Handles an error of a receive loop that no datagram explains: a warning, and a pause of [`PAUSE`].
 #[derive(Debug, Default)]
 pub(crate) struct ReceivePause {
     /// The beginning of its warnings.

@@ -41,7 +41,7 @@ fn share(total: usize, host: Option<Host>) -> usize {
 /// admitted connections, until its peer has closed it. Further refused connections are closed without an ERR.
 pub(super) const MAX_REFUSED_OPEN: usize = 16;
 
-/// How a connection was admitted or refused, until it is [closed](Admission::leave).
+/// The admission or refusal of a connection, until it is [closed](Admission::leave).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdmissionClass {
     /// Admitted, and counted for its host.

@@ -22,7 +22,7 @@ use crate::wire::{Frame, SndArgs, Verb};
 /// The most bytes after a paused frame that are read in search of acknowledgements.
 const MAX_SCANNED: usize = 64 << 10;
 
-/// When a sender that cannot be paused may retry.
+/// The retry delay of a sender that cannot be paused.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The paused senders, by the session that they wait for, then in the order in which they began to wait.

@@ -28,15 +28,15 @@ const USUAL: usize = 64;
 pub(super) struct ByeRounds {
     /// The slot from which the next session of this round is taken.
     next: u32,
-    /// How many more BYEs may be sent now.
+    /// Number of BYEs that may still be sent now.
     room: usize,
-    /// When there was last room for all of [`MAX_BYES`].
+    /// Last time with room for all of [`MAX_BYES`].
     since: Instant,
-    /// When the last answer came.
+    /// Time of the last answer.
     answered: Instant,
-    /// How many BYEs this round has sent.
+    /// Number of BYEs sent in this round.
     sent: usize,
-    /// How many rounds are over.
+    /// Number of completed rounds.
     rounds: u32,
     /// The next round has not begun.
     is_between_rounds: bool,

@@ -1,6 +1,6 @@
-//! How a connection ends: the ERR and BYE that it gets, in frames or lines, and what becomes of its session.
+//! The end of a connection: the ERR and BYE that it gets, in frames or lines, and the effect on its session.
 //!
-//! What ends a session is in `session_end`; how the socket is closed is in the engine.
+//! Sessions end in `session_end`; sockets are closed by the engine.
 
 use std::time::Instant;
 

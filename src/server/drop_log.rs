@@ -1,7 +1,7 @@
 //! Logs the messages that clients lost: at most one line a second per kind of loss, which counts the losses since the
 //! last line.
 //!
-//! Which messages are lost is decided in [`crate::hub`] (gaps) and `session_end` (undelivered).
+//! The loss itself is decided in [`crate::hub`] (gaps) and `session_end` (undelivered).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::units::counted;
 /// The least time between two lines: neither repeated sessions nor slow consumers may fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How messages are lost.
+/// The cause of lost messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     /// A session ended and left them in its queue.
@@ -30,9 +30,9 @@ pub(super) struct DropLog {
     pause: Option<Instant>,
     /// The client that the next line names.
     latest: Option<(SessionKey, Name)>,
-    /// How many messages each client lost.
+    /// Messages lost, by client.
     clients: BTreeMap<SessionKey, u64>,
-    /// How many all of them lost.
+    /// The sum over all clients.
     messages: u64,
 }
 

@@ -21,7 +21,7 @@ use crate::rules::Rules;
 use crate::service::{Decoder as _, Remote};
 use crate::work_probe;
 
-/// How many connections to fill, and datagrams to send, an engine takes in one hold.
+/// The number of connections to fill, and of datagrams to send, that an engine takes in one hold.
 const TAKEN: usize = 256;
 
 /// The most one step may cost, beside the members of a room and the rules: several times the end of a session in

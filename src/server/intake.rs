@@ -65,7 +65,7 @@ pub struct Batch<'a> {
     /// The bytes of the other frames.
     bytes: Cow<'a, [u8]>,
     frames: Vec<Span>,
-    /// How many of `frames` have been executed.
+    /// Number of executed `frames`.
     taken: usize,
     /// Whether it was searched for acknowledgements before its execution.
     pub(super) scanned: bool,

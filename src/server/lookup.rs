@@ -125,7 +125,7 @@ pub(super) struct Spent {
 #[derive(Debug)]
 struct SpentNonce {
     nonce: Token,
-    /// When it is removed.
+    /// Time of its removal.
     until: Instant,
     /// The host of the ended session; `None` for hosts that are not counted.
     host: Option<Host>,

@@ -105,10 +105,10 @@ pub use totals::Totals;
 pub use work_budget::HOLD_BOUND;
 use work_budget::WorkBudget;
 
-/// How long [`Service::shutdown`] waits for queues to empty and for BYEs to be acknowledged.
+/// Time limit of [`Service::shutdown`] for queues to empty and BYEs to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
 
-/// What a timer belongs to.
+/// The owner of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
     /// A connection, by the halves of its id: the deadlines to register and to finish a frame.
@@ -143,7 +143,7 @@ enum FlowKey {
     Peer(Peer),
 }
 
-/// How many messages were executed, and how many duplicate requests were recognised.
+/// Counts of executed messages and of recognised duplicate requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executions {
     /// Messages that were executed.
@@ -192,7 +192,7 @@ pub struct Server {
     undelivered: DropLog,
     /// Messages that were dropped for slow consumers.
     gaps: DropLog,
-    /// When the next log line about either is due.
+    /// Due time of the next log line about either.
     log_at: Option<Instant>,
     /// Connections whose reading is paused for slow consumers.
     paused_senders: PausedSenders,

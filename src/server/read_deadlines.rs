@@ -16,7 +16,7 @@ use crate::wire::Partial;
 /// Bytes of an announced frame for which it gets one more second beyond `frame_timeout`.
 const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// How many times the time of a frame a line may take.
+/// The time limit of a line, in time limits of a frame.
 const LINE_TIMES: u32 = 6;
 
 /// The longest time that a connection may live on pings alone.

@@ -72,7 +72,7 @@ impl EndReason {
 /// After how many ended sessions the allocator merges what they freed.
 const MERGED: u64 = 64;
 
-/// How many sessions ended, by reason.
+/// Counts of ended sessions, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionEnds([u64; EndReason::ALL.len()]);
 

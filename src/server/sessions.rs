@@ -1,6 +1,6 @@
 //! The life of an open session: resumed over another path, timed out, drained, reported as a slow consumer.
 //!
-//! How a session is opened is in `requests`, how it ends in `session_end`.
+//! Sessions open in `requests` and end in `session_end`.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::hub::{Form, Path, Session, SessionKey};
 use crate::service::Origin;
 use crate::units::later;
 
-/// How much later gaps are logged for which a hold of the lock had no budget.
+/// Delay of the log line for gaps that exceeded the budget of a hold.
 const LOG_DELAY: Duration = Duration::from_millis(10);
 
 /// Tables that are not needed any more, freed with the server, outside the lock.

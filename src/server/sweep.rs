@@ -26,9 +26,9 @@ struct RulesSweep {
     session: Option<u32>,
     /// The slot of the next connection.
     conn: usize,
-    /// How many sessions it has ended.
+    /// Number of sessions ended.
     ended: usize,
-    /// How many connections without a session it has closed.
+    /// Number of closed connections without a session.
     closed: u64,
 }
 

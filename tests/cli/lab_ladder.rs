@@ -195,7 +195,7 @@ fn extent(node: Node<'_, '_>) -> (f64, f64, f64, f64) {
     })
 }
 
-/// Where `translate(x y) rotate(degrees)` puts a point.
+/// The image of a point under `translate(x y) rotate(degrees)`.
 fn turn(transform: Option<&str>, (x, y): (f64, f64)) -> (f64, f64) {
     let Some(transform) = transform else { return (x, y) };
     let numbers: Vec<f64> = transform.split(['(', ')', ' ']).filter_map(|word| word.parse().ok()).collect();

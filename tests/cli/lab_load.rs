@@ -16,7 +16,7 @@ fn lab(words: &str) -> Ended {
     Program::start(env!("CARGO_BIN_EXE_lab"), &words).wait()
 }
 
-/// What a workload prints that goes well.
+/// The output of a successful workload.
 fn outcome(words: &str) -> Value {
     let ended = lab(&format!("{words} --json"));
     assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{words}: {}", ended.out);
@@ -142,7 +142,7 @@ fn a_row_of_csv_has_a_cell_for_each_column_and_the_text_a_line_for_each_that_was
     assert!(lines.contains(&vec!["engine", "poll"]), "{text}");
 }
 
-/// What a column has in the only row of a CSV.
+/// The value of a column in the only row of a CSV.
 fn cell(csv: &str, column: &str) -> String {
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     let place = rows[0].iter().position(|name| *name == column).unwrap();

@@ -54,7 +54,7 @@ fn number(node: Node<'_, '_>, name: &str) -> f64 {
     node.attribute(name).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{name} of {node:?}"))
 }
 
-/// How wide a text is in the wide font that the pictures are laid out with.
+/// Width of a text in the wide font that the pictures are laid out with.
 fn width(text: &str, em: f64) -> f64 {
     let font = FontRef::try_from_slice(include_bytes!("../../src/lab/plot/DejaVuSans-subset.ttf")).unwrap();
     let units: f32 = text.chars().map(|c| font.h_advance_unscaled(font.glyph_id(c))).sum();

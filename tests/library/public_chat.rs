@@ -20,7 +20,7 @@ use sayagain::reliable::Outcome;
 use sayagain::server::Server;
 use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Remote, Service};
 
-/// How long anything may take that is to happen at once.
+/// Time limit for a step that is to happen at once.
 const SOON: Duration = Duration::from_secs(10);
 
 fn chat(now: Instant, listeners: &Listeners) -> Server {

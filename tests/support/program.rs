@@ -23,7 +23,7 @@ pub(crate) struct Program {
     open: Arc<()>,
 }
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,

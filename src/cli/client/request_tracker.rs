@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) target: Option<String>,
     /// The beginning of the message, escaped.
     pub(super) text: Option<String>,
-    /// When a line of standard input was read; `None` for other requests.
+    /// Time at which a line of standard input was read; `None` for other requests.
     due: Option<Instant>,
 }
 

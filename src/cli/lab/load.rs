@@ -117,7 +117,7 @@ impl FromStr for PerSecond {
 /// The options of `ping`.
 #[derive(Clone, Debug, clap::Args)]
 struct PingArgs {
-    /// How many clients
+    /// Number of clients
     #[arg(long, value_name = "C", default_value = "64", allow_hyphen_values = true)]
     clients: AtLeastOne,
     #[command(flatten)]
@@ -129,7 +129,7 @@ struct PingArgs {
 /// The options of `udp`.
 #[derive(Clone, Debug, clap::Args)]
 struct UdpArgs {
-    /// How many clients, each with a socket
+    /// Number of clients, each with a socket
     #[arg(long, value_name = "C", default_value = "64", allow_hyphen_values = true)]
     clients: AtLeastOne,
 
@@ -145,7 +145,7 @@ struct UdpArgs {
     #[arg(long, value_name = "N", conflicts_with = "seconds", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 
-    /// When a request is repeated; after 20 sends it is lost
+    /// Timeout before a request is retransmitted; after 20 sends it counts as lost
     #[arg(long, value_name = "SECS", default_value = ".2", allow_hyphen_values = true)]
     timeout: PositiveSeconds,
 

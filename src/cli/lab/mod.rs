@@ -33,7 +33,7 @@ Exit codes:
 #[command(name = "lab", version, about = "Measures what a retry policy does under loss", after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     command: Command,
 }

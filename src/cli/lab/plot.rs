@@ -25,10 +25,10 @@ pub(super) struct Args {
     /// Put the pictures into this directory, which is made if need be [default: that of FILE.csv]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Which files to write
+    /// The file formats to write
     #[arg(long, value_enum, default_value_t = Format::Both)]
     format: Format,
-    /// Which pictures to draw [default: all that the rows have the data for]
+    /// The pictures to draw [default: all that the rows have the data for]
     #[arg(long, value_parser = one_of(&KINDS), value_name = "NAME,..", value_delimiter = ',')]
     kind: Vec<Kind>,
 }

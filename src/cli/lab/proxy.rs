@@ -39,12 +39,12 @@ SIGINT or SIGTERM ends it with its totals and exit code 0. SIGUSR1 logs the tota
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` (both families) lets others in, port 0
+    /// The address to listen on: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` (both families) lets others in, port 0
     /// takes a free one; may repeat
     #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     listen: Vec<Address>,
 
-    /// Where to relay to, of the same scheme: the first --listen to the first --to, and so on
+    /// The address to relay to, of the same scheme: the first --listen to the first --to, and so on
     #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     to: Vec<Address>,
 
@@ -68,7 +68,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "api"])]
     replay: Option<PathBuf>,
 
-    /// Where to serve an HTTP API with toxiproxy's shapes, for changes while it runs
+    /// The address of an HTTP API with toxiproxy's shapes, for changes while it runs
     #[arg(long, value_name = "HOST:PORT")]
     api: Option<HostPort>,
 
@@ -76,7 +76,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
     max_flows: u32,
 
-    /// How long a client over UDP is remembered when nothing passes either way
+    /// Time for which a client over UDP is remembered when nothing passes either way
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     idle: PositiveSeconds,
 

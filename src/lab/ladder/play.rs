@@ -129,7 +129,7 @@ fn watched(sim: &mut Sim, addr: SocketAddr) -> Arc<Mutex<Vec<Seen>>> {
 /// Observations of the client.
 #[derive(Debug, Default)]
 struct Watch {
-    /// When the timeout of each send expires.
+    /// Expiry of the timeout of each send.
     dues: Vec<Instant>,
     ended: Option<(Instant, Ended)>,
 }

@@ -21,7 +21,7 @@ const STEP: f64 = 0.618_033_988_749_894_8;
 pub(crate) struct Point {
     /// The policy's name.
     pub(crate) policy_name: &'static str,
-    /// When requests are sent, and when they are given up.
+    /// The times at which requests are sent and given up.
     pub(crate) policy: Backoff,
     /// The link to the server.
     pub(crate) up: LinkConfig,

@@ -94,13 +94,13 @@ pub use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
 
-/// How many sockets one turn writes to before others get the lock.
+/// Most sockets written to in one turn before other threads get the lock.
 pub(super) const SOCKET_BUDGET: usize = 256;
 
-/// How long the threads and tasks of an engine have to end once nothing is left to do.
+/// Time limit for the threads and tasks of an engine to end once nothing is left to do.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What waits for sockets and deadlines.
+/// The mechanism that waits for sockets and deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
@@ -323,7 +323,7 @@ fn returned<R>(result: Option<R>) -> R {
     }
 }
 
-/// What every engine offers to its owner.
+/// The interface of every engine to its owner.
 trait Driver<S>: Debug + Send + Sync {
     fn downgrade(&self) -> Box<dyn WeakDriver<S>>;
     fn look(&self, at: &mut dyn FnMut(&S));

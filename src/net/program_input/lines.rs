@@ -13,7 +13,7 @@ use futures::{SinkExt as _, StreamExt as _};
 const BATCH_LINES: usize = 256;
 /// Most bytes per read. The rest of it is a batch too, so that a typed line waits for no other.
 const CHUNK: usize = 64 << 10;
-/// How many bytes of an overlong line are kept, to show which one it was.
+/// Most bytes of an overlong line that are kept, to identify it in errors.
 const KEPT: usize = 256;
 
 /// One item of standard input.

@@ -1,4 +1,4 @@
-//! How a line client gets a name: it is asked for one, or named after its address. Commands of named clients are in
+//! The name of a line client: it is asked for one, or named after its address. Commands of named clients are in
 //! `commands`.
 
 use std::borrow::Cow;

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const TERMINATED: [i32; 4] = [0, 130, 137, 143];
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/docs/bin");
 
-/// Where the sections of a page run.
+/// The directory and ports of the sections of a page.
 #[derive(Debug)]
 pub(super) struct Stage {
     notes: Notes,
@@ -231,7 +231,7 @@ fn with_numbers<'a>(text: &str, pairs: impl Iterator<Item = (&'a str, &'a str)> 
     replaced.collect()
 }
 
-/// A port that is free for TCP and UDP, and outside the range from which the system assigns ports.
+/// A port that is free for TCP and UDP, and below the range from which the system assigns ports.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 1_000).unwrap() * 10;

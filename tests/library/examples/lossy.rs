@@ -9,7 +9,7 @@ use crate::support::STEP_TIMEOUT;
 
 const ASKED: u8 = 100;
 
-/// What a link alone lets through of so many datagrams from one peer, sorted, and its counters.
+/// The datagrams, of so many from one peer, that pass a link alone, sorted, and its counters.
 fn through(link: &str, seed: u64) -> (Vec<u8>, LinkStats) {
     let mut link = Link::new(link.parse::<LinkConfig>().unwrap(), seed, Direction::Up);
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]

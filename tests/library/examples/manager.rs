@@ -20,7 +20,7 @@ fn boss() -> (Program, String) {
     (program, url)
 }
 
-/// What comes of calling the boss under this name.
+/// The result of connecting to the boss under this name.
 fn call(url: &str, settings: Settings) -> (Core, Event) {
     let mut core = Core::new(settings).unwrap();
     core.connect(url).unwrap();

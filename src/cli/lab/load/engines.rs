@@ -39,7 +39,7 @@ pub(super) struct EnginesArgs {
     #[arg(long, value_name = "N", default_value = "3", allow_hyphen_values = true)]
     rounds: AtLeastOne,
 
-    /// How long each measurement is
+    /// Duration of each measurement
     #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 

@@ -18,7 +18,7 @@ pub(super) struct SpamArgs {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 
-    /// How long at most
+    /// Time limit
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
@@ -37,11 +37,11 @@ pub(super) struct SpamArgs {
 /// The options of `slow`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SlowArgs {
-    /// How long
+    /// Duration
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
-    /// What is read at once
+    /// Bytes of one read
     #[arg(long, value_name = "SIZE", default_value = "2600", allow_hyphen_values = true)]
     bytes: ByteSize,
 

@@ -29,7 +29,7 @@ fn window(receivers: usize) -> usize {
 /// The options of `route`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RouteArgs {
-    /// How many senders, each with a receiver
+    /// Number of senders, each with a receiver
     #[arg(long, value_name = "P", default_value = "16", allow_hyphen_values = true)]
     pairs: AtLeastOne,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct RouteArgs {
 /// The options of `fanout`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct FanoutArgs {
-    /// How many are in the room besides the sender
+    /// Members of the room besides the sender
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
     members: AtLeastOne,
     #[command(flatten)]

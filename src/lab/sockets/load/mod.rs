@@ -54,7 +54,7 @@ pub(crate) enum LoadError {
         "{doing} failed: {error}; is the server still there, and is its limit of connections high enough?"
     )]
     Connection {
-        /// What was tried.
+        /// The failed operation.
         doing: String,
         /// The system's error.
         error: io::Error,
@@ -64,7 +64,7 @@ pub(crate) enum LoadError {
     Greeting {
         /// The client's name.
         who: String,
-        /// What came instead, if anything, and what to do.
+        /// The received answer, if any, and what to do.
         why: String,
     },
     /// The server closed a connection instead of answering.
@@ -77,7 +77,7 @@ pub(crate) enum LoadError {
     Gone {
         /// Its address.
         addr: SocketAddr,
-        /// What happened.
+        /// The sign that it is gone.
         why: &'static str,
         /// Work done until then, or elapsed time, as text.
         after: String,

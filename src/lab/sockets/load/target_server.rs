@@ -139,7 +139,7 @@ pub(crate) struct Meter {
     process: Option<Process>,
     server: Option<Duration>,
     generator: Duration,
-    /// When it started.
+    /// Time of its start.
     pub(crate) begun: Instant,
 }
 

@@ -16,7 +16,7 @@ use crate::net::engine::connection::{Connection, Port, Socket};
 use crate::net::engine::pending_io::PendingIo;
 use crate::service::{Arrival, ListenerId, Service};
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The connection at this place.
@@ -135,7 +135,7 @@ pub(super) struct LoopHandle<S: Service> {
     inbox: Mutex<Inbox<S>>,
 }
 
-/// What other threads have queued for a loop.
+/// Work that other threads have queued for a loop.
 #[derive(Debug)]
 pub(super) struct Inbox<S: Service> {
     /// Outgoing connections; the first loop takes them over.

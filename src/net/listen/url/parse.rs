@@ -103,7 +103,7 @@ fn socket_path((scheme, authority, path): Target<'_>) -> Result<PathBuf, String>
     Ok(OsString::from_vec(bytes).into())
 }
 
-/// What is wrong with a text that is not a URL, RFC 3986 and RFC 3987.
+/// The error in a text that is not a URL, RFC 3986 and RFC 3987.
 fn explain(text: &str, error: ParseError) -> String {
     match error.kind() {
         ParseErrorKind::InvalidPctEncodedOctet => {
