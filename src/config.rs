@@ -126,8 +126,8 @@ pub struct ClientConfig {
     /// s.
     pub keepalive: Duration,
     /// Over UDP, whether the client emits [`Event::CheckPath`](crate::client::Event::CheckPath) if the server does not
-    /// answer: after 10 s to check whether its address has changed, after 40 s for another port. Default yes; turn it
-    /// off to measure a retry policy alone.
+    /// answer. It does so after 10 s to check whether its address has changed, and after 40 s for another port. Default
+    /// yes; turn it off to measure a retry policy alone.
     pub checks_path: bool,
     /// Delivers pushes in order of arrival; a fault to test the tests with.
     #[doc(hidden)]

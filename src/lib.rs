@@ -101,8 +101,9 @@
 //! # Without sockets
 //!
 //! All decisions are made without sockets, clocks, threads and ambient randomness. A [`server::Server`] and a
-//! [`client::Client`] are state machines: they are given bytes and the time, and return what to send and when to be called
-//! again. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your program:
+//! [`client::Client`] are state machines. They are given bytes and the time. They return bytes to send and the time of
+//! the next call. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your
+//! program:
 //!
 //! ```
 //! use std::time::{Duration, Instant};

@@ -269,8 +269,8 @@ pub trait Service: Send + Debug {
     /// The per-connection half.
     type Conn: Decoder;
 
-    /// The driver has taken the lock of the service: its calls until the next one of this are one hold, and the
-    /// service bounds its work over all of them. Without any call of this, each call is bounded by itself.
+    /// The driver has taken the lock of the service. Its calls until the next one of this are one hold, and the service
+    /// bounds its work over all of them. Without any call of this, each call is bounded by itself.
     fn begin_hold(&mut self) {}
 
     /// Whether this hold has done as much work as it may. A driver hands further datagrams in in another hold.
@@ -317,11 +317,11 @@ pub trait Service: Send + Debug {
         drop(buffer);
     }
 
-    /// Whether to read from a connection, for a driver that is still writing and cannot call `fill`: the service
-    /// bounds the answers that it holds meanwhile.
+    /// Whether to read from a connection, for a driver that is still writing and cannot call `fill`. The service bounds
+    /// the answers that it holds meanwhile.
     fn is_reading(&self, conn: ConnId) -> bool;
 
-    /// Whether nothing follows the output that is still to be written, for a driver that cannot call `fill`: the peer
+    /// Whether nothing follows the output that is still to be written, for a driver that cannot call `fill`. The peer
     /// may never read it, and gets a bounded time.
     fn is_closing(&self, conn: ConnId) -> bool;
 

@@ -93,7 +93,7 @@ pub(super) fn write_on_stderr(text: String) {
 
 /// Prints on standard output, waiting 1 s at most, so that a server starts even if its output is not read.
 ///
-/// A closed pipe is no error.
+/// A closed pipe is not an error.
 ///
 /// # Errors
 ///

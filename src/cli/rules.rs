@@ -244,7 +244,7 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
 fn name(text: &str) -> Result<Name, String> {
     Name::parse(text.as_bytes()).map_err(|error| {
         let shown = escape_short(text.as_bytes(), 60);
-        format!("`{shown}` is no name: {error}")
+        format!("`{shown}` is not a name: {error}")
     })
 }
 

@@ -113,7 +113,7 @@ pub struct Args {
     slow: SlowPolicy,
 
     /// Most memory for all clients together: messages (a long one to many receivers counts once), rooms, unread answers
-    /// and incomplete frames; docs/limits.md says what happens at this limit
+    /// and incomplete frames. See docs/limits.md for the behaviour at the limit
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
     max_memory: ByteSize,
 
@@ -125,8 +125,8 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// Most stream connections at once [default: the limit of open files, raised to its hard limit, less 64 or an
-    /// eighth of it, whichever is less]
+    /// Most stream connections at once [default: the limit of open files, raised to its hard limit, less an eighth, at
+    /// most 64]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     max_connections: Option<AtLeastOne>,
 
@@ -166,7 +166,7 @@ pub struct Args {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     loops: Option<AtLeastOne>,
 
-    /// Log more: the begin and end of each session and connection
+    /// Log more: the start and end of each session and connection
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 

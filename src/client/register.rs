@@ -59,7 +59,7 @@ impl Registration {
         matches!(self.kind, RegistrationKind::Open(_))
     }
 
-    /// Handles the cookie of a 428. A new cookie is sent back at once, at most once per [`OBEY_GAP`]: after a timeout
+    /// Handles the cookie of a 428. A new cookie is sent back at once, at most once per [`OBEY_GAP`]. After a timeout
     /// that has grown to a minute, it would have expired.
     fn take_cookie(&mut self, now: Instant, cookie: Token, fresh: impl FnOnce() -> Attempts) {
         let earlier = self.cookie.replace(cookie);

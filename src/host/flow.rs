@@ -26,7 +26,7 @@ pub enum SendError {
     #[error("the connection is closed")]
     Gone,
     /// The piece does not fit the framing: a line that holds a line end, or bytes that are not one frame.
-    #[error("it is not one line, or not one frame, as this connection is cut into those")]
+    #[error("it does not fit the framing of this connection; send exactly one line or one frame")]
     NotAPiece,
     /// The datagram is longer than the protocol allows.
     #[error("a datagram holds 65507 bytes at most")]

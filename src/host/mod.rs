@@ -153,7 +153,7 @@ pub trait Handler: Send {
 
     /// Bytes have arrived on a connection without framing ([`Framing::Bytes`]): all bytes that were not used before, at
     /// least one. Returns how many were used. It is called again at once with the rest, until it uses none or none are
-    /// left; unused bytes come again in front of the next input. The default closes the connection and logs why: this
+    /// left. Unused bytes come again in front of the next input. The default closes the connection and logs why: this
     /// handler reads only pieces, and the listener is for bytes.
     ///
     /// Send about one answer per call: while more than [`Settings::pause_above`] bytes of answers to a connection are

@@ -237,9 +237,9 @@ impl HostState {
 
     /// The next deadline: now, if a connection was queued to be served again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let is_somebodys =
+        let has_work =
             !self.ready.is_empty() || !self.held_back.is_empty() && !self.memory.is_full_of_answers();
-        let at_once = self.now.filter(|_| is_somebodys || self.has_starved || !self.failures.is_empty());
+        let at_once = self.now.filter(|_| has_work || self.has_starved || !self.failures.is_empty());
         [at_once, self.timers.next()].into_iter().flatten().min()
     }
 }

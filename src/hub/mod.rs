@@ -226,7 +226,7 @@ impl Hub {
         self.at(slot).map(|(key, _)| key)
     }
 
-    /// Gives a session another name and changes nothing else. A look-alike of its own present name is no clash.
+    /// Gives a session another name and changes nothing else. A look-alike of its own present name is not a clash.
     ///
     /// # Errors
     ///
@@ -280,7 +280,7 @@ impl Hub {
         Name::nearest(bytes)
     }
 
-    /// Returns the key of a target that a peer sent, and counts the work; `None` if it is no name.
+    /// Returns the key of a target that a peer sent, and counts the work; `None` if it is not a name.
     pub fn fold_of(&self, target: &[u8]) -> Option<FoldKey> {
         self.work.add_name(target, 2);
         FoldKey::of(target)

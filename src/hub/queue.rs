@@ -16,9 +16,9 @@ use crate::output::Output;
 use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
-/// The cost of a queued frame beside its bytes: its entry in the queue, or among the pushes in flight (88 bytes, and a
-/// quarter of that where the queue has just grown), and the allocator's header. Counting it keeps a queue of tiny
-/// messages within the memory limit.
+/// The cost of a queued frame beside its bytes: its entry in the queue or among the pushes in flight, and the
+/// allocator's header. An entry takes 88 bytes, and a quarter of that more where the queue has just grown. Counting it
+/// keeps a queue of tiny messages within the memory limit.
 pub const FRAME_OVERHEAD: usize = 128;
 
 /// The longest gap, or BYE, in words, rounded up.

@@ -91,7 +91,7 @@ impl Hub {
         }
     }
 
-    /// Puts a session into a room, which is created if there is none. Joining a room twice is no error.
+    /// Puts a session into a room, which is created if there is none. Joining a room twice is not an error.
     ///
     /// # Errors
     ///

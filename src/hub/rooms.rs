@@ -11,9 +11,9 @@ use crate::error::Refusal;
 use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
 use crate::parted_map::PartedMap;
 
-/// The cost of a room in [`HubConfig::max_memory`](super::HubConfig::max_memory), beside the texts of its name and
-/// its two keys: their three allocations, the room, its set of members, and its entries in two tables that have just
-/// grown.
+/// The cost of a room in [`HubConfig::max_memory`](super::HubConfig::max_memory), beside the texts of its name and its
+/// two keys. It covers their three allocations, the room, its set of members, and its entries in two tables that have
+/// just grown.
 pub const ROOM_COST: usize = 400;
 
 /// The cost of each member of a room: its entry in the set, and the room's in the session's list.
@@ -94,8 +94,8 @@ impl Rooms {
         }
     }
 
-    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`, and
-    /// creates the room if there is none. Charges `memory`. Returns the key to keep.
+    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`. Creates
+    /// the room if there is none. Charges `memory`. Returns the key to keep.
     ///
     /// # Errors
     ///

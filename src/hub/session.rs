@@ -1,8 +1,8 @@
 //! A session: a name, a token, rooms, the dedup window, and its pushes, queued or in flight.
 //!
 //! A session is not a connection: a stream session outlives its connection by the linger time, a datagram session
-//! outlives a change of address. What one session may do to another is in [`super::Hub`]; this file knows only one.
-//! The queue itself is in [`super::queue`].
+//! outlives a change of address. The effects of one session on another are in [`super::Hub`]; this file concerns one
+//! session only. The queue itself is in [`super::queue`].
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -226,7 +226,7 @@ pub(super) struct Traffic {
     /// The load that is encoded for the connection's writer, of pushes that are not acknowledged, ..
     pub(super) encoded: Load,
     /// .. and the load that the writer was given and has not written, of those and of pushes acknowledged before they
-    /// were written: a peer may acknowledge what it has never read.
+    /// were written. A peer may acknowledge what it has never read.
     pub(super) writing: Load,
     /// The numbers of the pushes that are encoded for the writer and not written yet.
     unwritten: Range<u64>,

@@ -47,7 +47,7 @@ impl Hub {
     }
 
     /// Drops the oldest queued messages to rooms of a member until a message of this cost has room. Returns `false`,
-    /// and drops nothing, if dropping all of them might not be enough: a shared body stays in memory for other queues,
+    /// and drops nothing, if dropping all of them might not be enough. A shared body stays in memory for other queues,
     /// so only the member's own bytes count as freed.
     fn make_room(&mut self, member: SessionKey, cost: Cost) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
@@ -135,7 +135,7 @@ impl Hub {
     /// Returns the first member that such a body has to wait for. A later message waits behind those that wait
     /// already.
     ///
-    /// When the memory of all queues is full, no message waits: the sessions that fill it need not be in the room, and
+    /// When the memory of all queues is full, no message waits. The sessions that fill it need not be in the room, and
     /// may never read.
     pub fn blocked_on(&self, from: SessionKey, target: &[u8], length: usize) -> Option<SessionKey> {
         if !self.holds_senders() || target.first() != Some(&b'#') {
@@ -164,7 +164,7 @@ impl Hub {
         }
     }
 
-    /// Returns the next member that has more room, or has left, since it was last returned: the first of its senders
+    /// Returns the next member that has more room, or has left, since it was last returned. The first of its senders
     /// may resume, or all of them.
     pub fn poll_resumable(&mut self) -> Option<(SessionKey, bool)> {
         let (member, all) = self.slow.resumable.pop_first()?;
@@ -207,7 +207,7 @@ impl Hub {
 const RCV_SPACES: usize = 7;
 
 impl Session {
-    /// Whether a sender may wait for this member with an RCV of this payload length: the member would get it, and its
+    /// Whether a sender may wait for this member with an RCV of this payload length. The member would get it, and its
     /// reads free the queue. A lingering session does not read.
     fn is_waited_for(&self, payload_len: usize) -> bool {
         let lingers = matches!(self.path(), Path::Stream(None));

@@ -55,9 +55,9 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// The binding of an unconnected socket. On a wildcard address, the system reports the destination of
-    /// each datagram from now on, where it can: an answer has to leave from there (IP_PKTINFO, ip(7);
-    /// IPV6_RECVPKTINFO, RFC 3542 section 6.1).
+    /// The binding of an unconnected socket. On a wildcard address, the system reports the destination of each datagram
+    /// from now on, where it can. An answer has to leave from there (IP_PKTINFO, ip(7); IPV6_RECVPKTINFO, RFC 3542
+    /// section 6.1).
     pub(crate) fn of(socket: &UdpSocket) -> io::Result<Self> {
         let addr = socket.local_addr()?;
         let is_wildcard = addr.ip().is_unspecified();

@@ -39,7 +39,7 @@ pub enum Event {
     Readable(ConnId),
     /// Everything sent to a peer is written; its queue is empty.
     Drained(ConnId),
-    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays first: this
+    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays first. This
     /// event then follows it, as long as some input is taken every minute, for at most ten minutes.
     Disconnected(ConnId, CloseReason),
     /// A datagram was received.
@@ -373,7 +373,7 @@ impl Core {
     }
 }
 
-/// The descriptor of the epoll or kqueue instance, to join a loop of the owner's: once it is readable, or
+/// The descriptor of the epoll or kqueue instance, to join a loop of the owner's. Once it is readable, or
 /// [`Core::poll_timeout`] has come, call [`Core::poll`] with a timeout of zero.
 ///
 /// ```

@@ -1,6 +1,6 @@
 //! TCP connections to a host with several addresses: Happy Eyeballs, RFC 8305.
 //!
-//! An address without an answer, because its family is not routed or its path drops packets, delays the others by
+//! An address may not answer because its family is not routed or its path drops packets. It delays the others by
 //! [`DELAY`] and hides none of them. Resolving the name is left to the caller.
 
 use std::io;

@@ -175,9 +175,9 @@ impl Rules {
         self.rules.iter().filter_map(|rule| rule.listener.as_deref())
     }
 
-    /// Whether this origin may use no name at all on this listener: a rule for every name (`*`) denies the origin, or
-    /// one restricts every name and no rule admits the origin. With more than [`MAX_TRIED_FOR_ALL`] rules to search, the
-    /// answer is no.
+    /// Whether this origin may use no name at all on this listener. Either a rule for every name (`*`) denies the
+    /// origin, or one restricts every name and no rule admits the origin. With more than [`MAX_TRIED_FOR_ALL`] rules to
+    /// search, the answer is no.
     #[must_use]
     pub fn deny_all_names(&self, from: &Remote, listener: Option<&str>) -> bool {
         if self.for_all.is_empty() || self.rules.len() > MAX_TRIED_FOR_ALL {

@@ -102,7 +102,7 @@ impl FromStr for OriginPattern {
 fn network(text: &str) -> Result<IpNet, String> {
     let shown = || escape_short(text.as_bytes(), SHOWN);
     if text.contains('/') && text.parse::<IpNet>().is_err() {
-        return Err(format!("`{}` is no network; write 10.0.0.0/8 or 2001:db8::/32", shown()));
+        return Err(format!("`{}` is not a network; write 10.0.0.0/8 or 2001:db8::/32", shown()));
     }
     let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
         format!(

@@ -170,7 +170,7 @@ fn an_error_names_its_line() {
         ),
         (
             "[[rule]]\nname = 'a'\nallow = ['10.0.0.0/33']",
-            "line 3: `10.0.0.0/33` is no network; write 10.0.0.0/8 or 2001:db8::/32",
+            "line 3: `10.0.0.0/33` is not a network; write 10.0.0.0/8 or 2001:db8::/32",
         ),
         (
             "[[rule]]\nname = 'a'\nallow = ['uid:x']",

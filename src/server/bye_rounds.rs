@@ -48,8 +48,8 @@ impl ByeRounds {
         Self { next: 0, room: MAX_BYES, since: now, answered: now, sent: 0, rounds, is_between_rounds: false }
     }
 
-    /// Returns when BYEs without an answer count as lost: one push timeout after the last answer, and at most
-    /// [`MAX_ANSWER_WAIT`] after `since`, so that a few slow answers do not delay all other sessions.
+    /// Returns the time at which BYEs without an answer count as lost. It is one push timeout after the last answer,
+    /// and at most [`MAX_ANSWER_WAIT`] after `since`. So a few slow answers do not delay all other sessions.
     fn lost_at(&self, first: Duration) -> Instant {
         (self.since.max(self.answered) + first).min(self.since + MAX_ANSWER_WAIT)
     }

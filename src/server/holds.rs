@@ -24,7 +24,7 @@ use crate::work_probe;
 /// The number of connections to fill, and of datagrams to send, that an engine takes in one hold.
 const TAKEN: usize = 256;
 
-/// The most one step may cost, beside the members of a room and the rules: several times the end of a session in
+/// The most one step may cost, beside the members of a room and the rules. It is several times the end of a session in
 /// [`MAX_ROOMS`](crate::hub::MAX_ROOMS) rooms, or the longest name.
 const STEP: u64 = 30_000;
 

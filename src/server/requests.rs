@@ -1,7 +1,7 @@
 //! Executes requests of any transport, verb by verb, and encodes their answers.
 //!
 //! A request with an effect is looked up in its session's dedup window first: a duplicate gets the same answer and has
-//! no second effect. How sessions move and time out is in `sessions`, how they end in `session_end`.
+//! no second effect. Sessions move and time out in `sessions`, and end in `session_end`.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};

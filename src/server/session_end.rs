@@ -1,7 +1,7 @@
 //! The end of sessions: what is sent to the peer, counted and logged.
 //!
-//! The wire form of a BYE is in [`ByeArgs`]; how BYEs are sent to all sessions at a shutdown is in `bye_rounds`; how a
-//! connection ends is in `connection_end`.
+//! The wire form of a BYE is in [`ByeArgs`]. The BYEs to all sessions at a shutdown are in `bye_rounds`, the end of a
+//! connection in `connection_end`.
 
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! Sweeps: work over all sessions or connections, done in as many holds of the lock as it takes.
 //!
 //! Each sweep keeps a cursor, does what the hold's [work budget](super::work_budget) allows, and continues when the
-//! deadline of `Owner::Sweep` fires: at once, but behind deadlines that were due before. What one step does is in
-//! `access` and `session_end`.
+//! deadline of `Owner::Sweep` fires. That is at once, but behind deadlines that were due before. A step is in `access`
+//! or `session_end`.
 
 use std::time::Instant;
 
@@ -89,7 +89,10 @@ impl Server {
             ended => log::info!("reloaded {rules}; {ended} sessions are not allowed any more and have ended"),
         }
         if closed > 0 {
-            log::info!("closed {} that had not registered and may not", counted(closed, "connection"));
+            log::info!(
+                "closed {}: not registered, and not allowed to register",
+                counted(closed, "connection")
+            );
         }
     }
 

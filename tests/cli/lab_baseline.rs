@@ -87,7 +87,7 @@ fn a_relay_pairs_connections_and_closes_a_pair_after_all_bytes_have_passed() {
     baseline.end("INT");
 }
 
-/// Reads up to and including the first byte that is no dot.
+/// Reads up to and including the first byte that is not a dot.
 fn skip_dots(mut from: &TcpStream) {
     let mut byte = *b".";
     while byte == *b"." {

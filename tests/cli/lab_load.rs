@@ -26,7 +26,7 @@ fn outcome(words: &str) -> Value {
 }
 
 fn whole(outcome: &Value, column: &str) -> u64 {
-    outcome[column].as_u64().unwrap_or_else(|| panic!("{column} is no count in {outcome}"))
+    outcome[column].as_u64().unwrap_or_else(|| panic!("{column} is not a count in {outcome}"))
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
         ("route --count 1 --seconds 1", "cannot be used"),
         ("route --pairs 1000000 --tagged --size 1GiB", "too much"),
         ("route --size 10000", "--tagged"),
-        ("route --peer irc", "`irc` is no protocol"),
+        ("route --peer irc", "`irc` is not a protocol"),
         ("route --peer nats", "needs --host"),
         ("route --tagged --peer nats --host 127.0.0.1:1", "--tagged"),
         ("ping --seconds 0", "more than zero"),

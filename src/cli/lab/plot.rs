@@ -130,11 +130,11 @@ pub(super) fn beside(file: &Path, directory: Option<&Path>, ending: &str) -> Pat
 
 /// Prints a line on standard error.
 pub(super) fn note(text: &str) {
-    // A closed standard error is no failure.
+    // A closed standard error is not a failure.
     let _ = writeln!(io::stderr(), "note: {text}");
 }
 
-/// Prints paths on standard output, unescaped, one per line. A closed pipe is no failure.
+/// Prints paths on standard output, unescaped, one per line. A closed pipe is not a failure.
 pub(super) fn say_written<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<u8, LabError> {
     let mut out = io::stdout();
     for path in paths {

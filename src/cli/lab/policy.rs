@@ -25,7 +25,7 @@ pub(super) struct Args {
 /// A command about policies.
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Show one policy: its schedule, its worst case, and what it comes to at a loss
+    /// Show one policy: its schedule, its worst case, and its results at a loss rate
     Show(show::Args),
     /// Put policies side by side, one row each
     Compare(compare::Args),

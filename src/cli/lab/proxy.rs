@@ -51,20 +51,20 @@ pub(super) struct Args {
     #[command(flatten)]
     links: LinkArgs,
 
-    /// Makes the impairments the same in every run [default: drawn, and logged]
+    /// The seed, which makes the impairments the same in every run [default: drawn, and logged]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     seed: Option<u64>,
 
-    /// Impairs only datagrams for which this holds: size>200, size<=100, first=4001 (hex), first="TEXT"; up: or down:
+    /// Impair only datagrams that match: size>200, size<=100, first=4001 (hex), first="TEXT"; up: or down:
     /// before it is about one direction; may repeat, then all must hold
     #[arg(long = "match", value_name = "RULE")]
     rules: Vec<Rule>,
 
-    /// Writes every decision to a file, one JSON object per line
+    /// Write every decision to a file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
-    /// Decides what was recorded in that file, instead of by --link and --seed
+    /// Replay the decisions recorded in that file, instead of --link and --seed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "api"])]
     replay: Option<PathBuf>,
 
@@ -80,7 +80,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     idle: PositiveSeconds,
 
-    /// The totals as one JSON object on standard output, at the end
+    /// Print the totals as one JSON object on standard output, at the end
     #[arg(long)]
     json: bool,
 
@@ -267,7 +267,7 @@ fn announcement(prepared: &[Prepared], api: Option<&ApiListener>) -> String {
     listening.chain(api).collect()
 }
 
-/// Prints on standard output. A closed pipe is no failure.
+/// Prints on standard output. A closed pipe is not a failure.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -29,8 +29,8 @@ pub(crate) struct Point {
     pub(crate) down: LinkConfig,
     /// The length of the message that a request carries, in bytes.
     pub(crate) size: usize,
-    /// The time from the due time of one request of a session to that of the next; 0 means that each follows the end
-    /// of the one before.
+    /// The time from the due time of one request of a session to that of the next. 0 means that each follows the end of
+    /// the one before.
     pub(crate) interval: Duration,
 }
 

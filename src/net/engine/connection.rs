@@ -1,8 +1,8 @@
 //! A stream connection: its socket, its read mode, and a write in progress.
 //!
 //! [`Connection`] is shared by its reader and its writers. Nothing here waits; each engine has its own way. Reads and
-//! writes pass MSG_DONTWAIT where they must not block, so that no socket has to be made non-blocking: that would be two
-//! more calls per connection.
+//! writes pass MSG_DONTWAIT where they must not block. No socket has to be made non-blocking: that would be two more
+//! calls per connection.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};

@@ -121,8 +121,8 @@ impl Engine<Server> {
     ///
     /// # Errors
     ///
-    /// Fails if a URL is invalid, is of a scheme that the chat does not speak (`raw`, `msg`), or cannot be listened on;
-    /// or the system has no randomness, or cannot wait for another socket.
+    /// Fails if a URL is invalid, is of a scheme that the chat does not speak (`raw`, `msg`), or cannot be listened on.
+    /// Also fails if the system has no randomness, or cannot wait for another socket.
     pub fn chat(urls: &[&str], config: ServerConfig) -> Result<Self, OpenError> {
         let listeners = bind(urls, |url| !matches!(url.listener.speaks, Speaks::Messages | Speaks::Bytes))?;
         let config = ServerConfig { listeners: listeners.list(), ..config };

@@ -3,7 +3,7 @@
 //! [`Engine`] is the handle of a running server. It stands between the sockets of [`listen`](super::listen) and a
 //! service, and knows no protocol. Client connections are in [`client`](super::client) and [`drive`](super::drive).
 //!
-//! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to whatever
+//! A thread that changed the service takes what became sendable under the same lock. It writes it itself, to whatever
 //! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer marks the
 //! connection and takes the bytes under the lock. It writes them outside the lock, and looks for more before it clears
 //! the mark. Other threads only queue. Only a socket that would block is waited for. All engines share this; they
@@ -142,9 +142,9 @@ impl FromStr for EngineKind {
     }
 }
 
-/// The error for a name that is no engine.
+/// The error for a name that is not an engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
+#[error("`{}` is not an engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
 pub struct UnknownEngine(String);
 
 /// A service running on its sockets.
@@ -304,7 +304,7 @@ impl<S: Service + 'static> Engine<S> {
     async fn stop(&self) {
         self.driver.stop();
         if rt::before(rt::now() + STOP_TIMEOUT, self.driver.end().stopped()).await.is_none() {
-            log::warn!("a part of the engine goes on after its end: that is a bug");
+            log::warn!("a thread or task of the engine still runs after its end: this is a bug");
         }
         self.driver.release();
     }

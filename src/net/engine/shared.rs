@@ -1,7 +1,7 @@
 //! The state under the lock of an engine: the service, and each connection.
 //!
 //! [`Shared`] decides what is read, written and closed, and hands out the I/O as [`PendingIo`]. It touches no socket,
-//! except to ask the system whether a peer is dead. How connections close is in `ending`.
+//! except to ask the system whether a peer is dead. Connections close in `ending`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

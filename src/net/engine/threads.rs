@@ -213,7 +213,7 @@ fn spawn<S: Service + 'static>(
 }
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to the timer thread,
-/// unless its queue is full: under load there is always more, and the caller has its own connection to serve.
+/// unless its queue is full. Under load there is always more, and the caller has its own connection to serve.
 fn drive<S: Service + 'static>(core: &Threaded<S>, mut pending: PendingIo<ThreadPort>) {
     let mut sockets = 0;
     while !pending.is_empty() {

@@ -92,7 +92,7 @@ impl Server {
         Ok(format!("you are {name}{place}; /help lists what else you can do"))
     }
 
-    /// Opens a session without asking: under the address, or as `guest-N` where the address is no name or is taken.
+    /// Opens a session without asking: under the address, or as `guest-N` where the address is not a name or is taken.
     pub(super) fn open_unasked(&mut self, now: Instant, conn: ConnId) {
         let address = self.conns.get(conn).and_then(|state| name_of(&state.origin().from));
         let named = address.map(|name| self.open_line_session(now, conn, name));

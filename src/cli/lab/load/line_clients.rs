@@ -26,7 +26,7 @@ pub(super) struct SpamArgs {
     #[arg(long, value_name = "SIZE", default_value = "1000", allow_hyphen_values = true)]
     size: ByteSize,
 
-    /// The name to say
+    /// The name of the client
     #[arg(long, default_value = "spam")]
     name: String,
 
@@ -49,7 +49,7 @@ pub(super) struct SlowArgs {
     #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
     pause: Seconds,
 
-    /// The name to say
+    /// The name of the client
     #[arg(long, default_value = "slow")]
     name: String,
 

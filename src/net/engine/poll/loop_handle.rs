@@ -224,8 +224,8 @@ impl<S: Service> LoopHandle<S> {
 /// The loop of the connection at this place, and its place there.
 ///
 /// Each run of as many places as there are loops is spread over all of them. The order differs from run to run: it is
-/// the sum of the digits of the place, counted in loops. So connections that arrive in pairs, a sender and its
-/// receiver, do not end up with all senders on one loop and all receivers on another.
+/// the sum of the digits of the place, counted in loops. Connections may arrive in pairs, a sender and its receiver.
+/// This order does not put all senders on one loop and all receivers on another.
 pub(super) const fn handle_of(place: usize, loops: usize) -> (usize, usize) {
     if loops < 2 {
         return (0, place);
