@@ -58,7 +58,7 @@ impl ConnId {
         Self((serial as u64) << 32 | place as u64)
     }
 
-    /// Returns its slot among the living connections.
+    /// Returns its slot among the open connections.
     #[must_use]
     pub const fn place(self) -> usize {
         (self.0 & 0xffff_ffff) as usize

@@ -28,7 +28,7 @@ struct World {
     rng: ChaCha8Rng,
     now: Instant,
     hub: Hub,
-    /// The living sessions, each with the output that its connection's writer has.
+    /// The open sessions, each with the output that its connection's writer has.
     sessions: Vec<(SessionKey, Option<Output>)>,
     /// Output for connections that carry no session any more.
     orphans: Vec<Output>,

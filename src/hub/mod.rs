@@ -131,7 +131,7 @@ impl Hub {
         self.stats
     }
 
-    /// Returns the number of living sessions.
+    /// Returns the number of open sessions.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -167,18 +167,18 @@ impl Hub {
         &self.work
     }
 
-    /// Returns the first living session in this slot or a later one. Counts each step of a walk as work.
+    /// Returns the first open session in this slot or a later one. Counts each step of a walk as work.
     pub fn next_from(&self, slot: u32) -> Option<SessionKey> {
         self.work.add(1, cost::PASSED);
         self.sessions.next_from(slot).map(|(key, _)| key)
     }
 
-    /// Returns a living session.
+    /// Returns an open session.
     pub fn get(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
 
-    /// Returns a living session, to be changed.
+    /// Returns an open session, to be changed.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
@@ -187,7 +187,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when a living session has the same name or a look-alike; [`Refusal::ServerFull`] at the
+    /// [`Refusal::NameTaken`] when an open session has the same name or a look-alike; [`Refusal::ServerFull`] at the
     /// limit of sessions; [`Refusal::Draining`] after [`Hub::close`].
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         self.work.add(1, cost::OPENED);
@@ -210,14 +210,14 @@ impl Hub {
         Ok(key)
     }
 
-    /// Whether a living session has the same name or a look-alike.
+    /// Whether an open session has the same name or a look-alike.
     pub fn is_taken(&self, name: &Name) -> bool {
         // The same name is also a look-alike, so one check is enough.
         self.work.add_name(name.as_str().as_bytes(), 6);
         self.has_like(&name.clash_keys(), None)
     }
 
-    /// Returns the living session that has the same name or a look-alike.
+    /// Returns the open session that has the same name or a look-alike.
     pub fn owner_of(&self, name: &Name) -> Option<SessionKey> {
         let clash = name.clash_keys();
         let holds =

@@ -1,6 +1,6 @@
 //! The send queue of one session: bounded in bytes and messages, and lossless or counted in a gap.
 //!
-//! A message that does not fit, or is dropped to make room, becomes a [`Push::Gap`] in its place. A gap goes on
+//! A message that does not fit, or is dropped to make room, becomes a [`Push::Gap`] in its place. A gap continues
 //! counting until it is sent, and takes no room. What was sent and is not acknowledged yet is in `reliable::Pushes`;
 //! what happens when a queue is full is in `slow_consumer`.
 

@@ -28,7 +28,7 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// Returns its slot among the living sessions.
+    /// Returns its slot among the open sessions.
     pub(crate) fn slot(self) -> u32 {
         self.slot
     }
@@ -311,7 +311,7 @@ impl Traffic {
         self.queue.gap_messages() + sent.sum::<u64>()
     }
 
-    /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It goes on counting
+    /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It keeps counting
     /// meanwhile. Gaps take no room: a peer that acknowledges nothing would otherwise cost one per dropped message.
     fn delays_gap(&self) -> bool {
         self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))

@@ -108,7 +108,7 @@ impl Hub {
         !self.slow.unlogged.is_empty()
     }
 
-    /// Returns the next living session with newly dropped messages, and how many they are.
+    /// Returns the next open session with newly dropped messages, and how many they are.
     pub fn poll_gap(&mut self) -> Option<(SessionKey, u64)> {
         loop {
             let key = self.slow.unlogged.pop()?;

@@ -3,7 +3,7 @@
 //! A datagram with a session's token, from the session's address, is executed. Any other comes from an unvalidated
 //! peer: it changes nothing and gets one frame, at most 3 times what came in. The frame answers the first frame or,
 //! after a token, the first request. A peer validates its address with a cookie (RFC 9175), for which the server keeps
-//! no state. With the token of a living session, from another address, any client frame gets such an answer. From it a
+//! no state. With the token of an open session, from another address, any client frame gets such an answer. From it a
 //! client that only acknowledges learns that its address has changed. Verbs are executed in `requests`.
 
 use std::time::Instant;
@@ -135,7 +135,7 @@ impl Server {
         }
     }
 
-    /// Handles the token of no living session: a cookie before a REG, or the token of an ended session.
+    /// Handles the token of no open session: a cookie before a REG, or the token of an ended session.
     fn handle_unknown_token(
         &mut self,
         now: Instant,

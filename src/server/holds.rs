@@ -263,7 +263,7 @@ fn glob_rules(count: usize) -> Rules {
     Rules::parse((rules + "[[rule]]\nname = \"name*9\"\ndeny = [\"0.0.0.0/0\"]\n").as_bytes()).unwrap()
 }
 
-/// Checks a server with `had` ended and `live` living sessions.
+/// Checks a server with `had` ended and `live` open sessions.
 fn check(had: u32, live: u32, rules: usize) {
     let step = STEP + u64::from(live) + cost::RULE * rules as u64;
     let mut world = World::new(config(), step);

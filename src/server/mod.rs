@@ -277,7 +277,7 @@ impl Server {
         Executions { executed: self.hub.stats().messages, repeats: self.totals.repeats }
     }
 
-    /// Returns the number of living sessions.
+    /// Returns the number of open sessions.
     pub fn sessions(&self) -> usize {
         self.hub.len()
     }

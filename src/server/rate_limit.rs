@@ -138,7 +138,7 @@ impl Server {
     }
 
     /// Takes the tokens for a REG from a validated address. They come from the bucket of its host and, if it names a
-    /// living session, of that session. Without tokens the REG has to be dropped: a client takes a refusal of its REG
+    /// open session, of that session. Without tokens the REG has to be dropped: a client takes a refusal of its REG
     /// as final.
     pub(super) fn affords_reg(&mut self, now: Instant, origin: &Origin, frame: &Frame<'_>) -> bool {
         let session = match RegArgs::parse(frame.args()) {

@@ -58,7 +58,7 @@ pub(super) fn one_word(word: &[u8]) -> Vec<u8> {
 }
 
 impl Server {
-    /// Executes a frame of a living session. Returns `None` for a frame that gets no answer.
+    /// Executes a frame of an open session. Returns `None` for a frame that gets no answer.
     ///
     /// `kept` is the payload in shared form, if there is one; it can be queued without a copy.
     pub(super) fn execute<'a>(
@@ -295,7 +295,7 @@ impl Server {
         self.hub.remember(key, id, hash, ACKED);
     }
 
-    /// Answers a REG with the nonce of a living session: the same answer, without a reset or a move.
+    /// Answers a REG with the nonce of an open session: the same answer, without a reset or a move.
     fn opened_before(
         &mut self,
         now: Instant,

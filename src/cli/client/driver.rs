@@ -14,7 +14,7 @@ use crate::net::drive::{Application, Driven};
 use crate::net::program_input::ProgramInput;
 use crate::net::rt;
 
-/// Whether a command goes on.
+/// Whether a command continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Not done.

@@ -149,7 +149,7 @@ pub struct UnknownEngine(String);
 
 /// A service running on its sockets.
 ///
-/// Dropping it stops nothing: the service goes on on the engine's threads, until [`Engine::shutdown`] or the end of the
+/// Dropping it stops nothing: the service continues on the engine's threads, until [`Engine::shutdown`] or the end of the
 /// process. So a program keeps the engine to shut it down, or to [wait](Engine::wait) for it.
 #[derive(Debug)]
 pub struct Engine<S: Service> {

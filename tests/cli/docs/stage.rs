@@ -9,7 +9,7 @@ use super::notes::Notes;
 use super::page::{Block, Step};
 use super::terminal::{Terminal, waited};
 
-/// The longest run of a command, and the longest wait for output of a program that goes on running.
+/// The longest run of a command, and the longest wait for output of a program that continues running.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The exit codes of programs that SIGTERM ends.
 const TERMINATED: [i32; 4] = [0, 130, 137, 143];

@@ -97,7 +97,7 @@ impl PollPort {
     }
 
     /// Marks a write as waiting, under the lock. Returns false if the socket has become writable since the
-    /// write began: then it goes on.
+    /// write began: then it continues.
     ///
     /// [`set_writable`](Self::set_writable) stores its flag before it looks for a waiting write, so that one of both
     /// sees the other.
