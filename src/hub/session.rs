@@ -201,7 +201,7 @@ struct Extras {
     /// Its rooms, in the order joined.
     rooms: Vec<FoldKey>,
     /// The room of its line listener, whose messages it gets without the room's name; frame sessions have none.
-    home: Option<FoldKey>,
+    listener_room: Option<FoldKey>,
     /// The number of the last push before those in `traffic`.
     numbered: u64,
     /// Challenges since its client sent from an unvalidated address.
@@ -209,10 +209,14 @@ struct Extras {
 }
 
 impl IsEmpty for Extras {
-    const EMPTY: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
+    const EMPTY: &'static Self =
+        &Self { rooms: Vec::new(), listener_room: None, numbered: 0, challenged: None };
 
     fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.home.is_none() && self.numbered == 0 && self.challenged.is_none()
+        self.rooms.is_empty()
+            && self.listener_room.is_none()
+            && self.numbered == 0
+            && self.challenged.is_none()
     }
 }
 
@@ -449,13 +453,13 @@ impl Session {
     }
 
     /// Returns the room of its line listener; frame sessions have none.
-    pub fn home(&self) -> Option<&FoldKey> {
-        self.extras.get().home.as_ref()
+    pub fn listener_room(&self) -> Option<&FoldKey> {
+        self.extras.get().listener_room.as_ref()
     }
 
     /// Sets the room of its line listener.
-    pub fn set_home(&mut self, room: FoldKey) {
-        self.extras.update(|extras| extras.home = Some(room));
+    pub fn set_listener_room(&mut self, room: FoldKey) {
+        self.extras.update(|extras| extras.listener_room = Some(room));
     }
 
     /// Sets its rate limit.

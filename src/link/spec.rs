@@ -480,7 +480,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back_as_the_same_link(parts in prop::collection::vec(part(), 1..6)) {
+        fn the_text_of_a_link_parses_to_the_same_link(parts in prop::collection::vec(part(), 1..6)) {
             let mut link = LinkConfig::perfect();
             for part in &parts {
                 // Not every burst is possible at every rate.

@@ -234,7 +234,7 @@ fn every_picture_is_well_formed_and_has_all_its_words_inside() {
 }
 
 #[test]
-fn what_time_does_is_down_and_arrows_slope_with_their_delay() {
+fn time_runs_downwards_and_arrows_slope_with_their_delay() {
     let drawn = svg("--link delay:uniform,150ms,100ms+duplicate:.5 --timeout .1 --expb --seed 3");
     let document = Document::parse(&drawn).unwrap();
     let number = |node: &Node<'_, '_>, name: &str| node.attribute(name).unwrap().parse::<f64>().unwrap();
@@ -320,7 +320,7 @@ fn a_file_is_written_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_one_line() {
+fn usage_errors_are_refused_in_one_line() {
     for (flags, sentence) in [
         ("--out ladder.png", "--out writes SVG: let the file's name end with .svg"),
         ("--max-sends 101", "a ladder of more than 100 sends could not be read; lower --max-sends"),

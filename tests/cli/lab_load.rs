@@ -40,7 +40,7 @@ fn all_messages_of_pairs_are_delivered_untagged_and_tagged() {
 }
 
 #[test]
-fn what_is_under_way_when_time_is_up_is_delivered_too() {
+fn messages_in_flight_at_the_end_are_delivered_too() {
     let outcome = outcome("route --pairs 4 --seconds .1");
     assert!(whole(&outcome, "count") > 0);
     assert!(outcome["seconds"].as_f64().unwrap() >= 0.1, "{outcome}");
@@ -356,7 +356,7 @@ fn a_running_server_is_loaded_and_measured_and_goes_on() {
 }
 
 #[test]
-fn a_server_that_drops_messages_is_told_of_with_what_came_instead_and_code_1() {
+fn a_server_that_drops_messages_is_reported_with_the_received_bytes_and_code_1() {
     let server = ServerProgram::local(&["--max-pending-messages", "1", "--slow", "drop-new"]);
     let ended = lab(&format!("fanout --members 50 --count 20000 --host {}", server.host()));
     assert_eq!(ended.code, 1, "{}", ended.out);
@@ -366,7 +366,7 @@ fn a_server_that_drops_messages_is_told_of_with_what_came_instead_and_code_1() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_one_line_and_code_1() {
+fn a_failed_operation_is_one_line_and_code_1() {
     let refused = lab("ping --count 1 --host 127.0.0.1:1");
     assert_eq!(refused.code, 1);
     assert!(refused.err.starts_with("error: connecting to 127.0.0.1:1 failed: "), "{}", refused.err);
@@ -429,7 +429,7 @@ fn if_all_connections_are_refused_nothing_is_measured_and_the_first_cause_is_rep
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
+fn usage_errors_are_refused_with_code_2_before_anything_is_started() {
     for (words, part) in [
         ("route --pairs 0", "not enough"),
         ("route --rate 0", "`0` is not a rate"),

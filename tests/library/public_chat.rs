@@ -137,7 +137,7 @@ fn sources(name: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn nothing_that_decides_knows_of_sockets() {
+fn state_machines_use_no_sockets() {
     for module in ["server", "hub", "wire", "client", "reliable", "link", "host", "service"] {
         let is_tested = |file: &PathBuf| !file.ends_with("tests.rs") && !file.ends_with("idle_memory.rs");
         for file in sources(module).into_iter().filter(is_tested) {

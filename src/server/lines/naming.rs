@@ -147,7 +147,7 @@ impl Server {
             return;
         };
         if let Some(session) = self.hub.get_mut(key) {
-            session.set_home(room.fold());
+            session.set_listener_room(room.fold());
             session.echo = echo;
         }
         if let Err(refusal) = self.hub.join(key, room.as_str().as_bytes()) {

@@ -42,7 +42,7 @@ fn expect_echoes(link: &str, seed: u64) {
 }
 
 #[test]
-fn what_comes_back_is_what_the_link_says_for_its_seed() {
+fn the_echoed_datagrams_are_those_that_the_link_passes_for_its_seed() {
     expect_echoes("iid:.3", 7);
 }
 
@@ -52,7 +52,7 @@ fn copies_and_delays_come_back_too() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_a_sentence() {
+fn unreadable_arguments_are_refused_with_a_sentence() {
     let ended = run("lossy", &["127.0.0.1:0", "iid:2"]);
     assert_eq!(ended.code, 1);
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
