@@ -114,7 +114,7 @@ impl Batch {
         BATCH.with_borrow_mut(act)
     }
 
-    /// Receives what is there, up to a full batch. Returns the number: fewer than [`COUNT`] if there was no more.
+    /// Receives the available datagrams, up to a full batch. Returns the number: fewer than [`COUNT`] if no more came.
     ///
     /// # Errors
     ///

@@ -173,7 +173,7 @@ impl Driven {
         [due, self.transport.deadline()].into_iter().flatten().min()
     }
 
-    /// Sends what is left. Returns why there is no connection, if there is none.
+    /// Sends the remaining bytes. Returns why there is no connection, if there is none.
     async fn finish(&mut self) -> Option<io::Error> {
         while let Some(bytes) = self.client.poll_transmit(rt::now()) {
             self.transport.send(rt::now(), bytes, self.client.has_heard()).await;

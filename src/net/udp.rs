@@ -89,7 +89,7 @@ impl DatagramListener {
         Ok(Self { socket, binding, unsent: AtomicU64::new(0), warnings: Mutex::default() })
     }
 
-    /// Receives what is there, up to a full batch. Returns the number, and whether there may be more.
+    /// Receives the available datagrams, up to a full batch. Returns the number, and whether there may be more.
     pub(crate) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
         let count = batch.receive(&self.socket, self.binding)?;
         Ok((count, count == COUNT))

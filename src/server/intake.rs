@@ -251,7 +251,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Copies what is left, to be kept beyond the read.
+    /// Copies the rest, to be kept beyond the read.
     pub(super) fn into_owned(mut self) -> Batch<'static> {
         self.frames.drain(..self.taken.min(self.frames.len()));
         let ends = self.frames.first().zip(self.frames.last());

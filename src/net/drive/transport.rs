@@ -139,7 +139,7 @@ impl ClientTransport {
         }
     }
 
-    /// Writes what is left.
+    /// Writes the remaining bytes.
     pub(super) async fn finish(&mut self) {
         if let Self::Stream(stream) = self {
             stream.finish().await;

@@ -115,7 +115,7 @@ impl<P: Port> Connection<P> {
         let _ = self.port.socket().shutdown(how);
     }
 
-    /// Reads what is there, up to a full buffer. `how` says whether to wait.
+    /// Reads the available bytes, up to a full buffer. `how` says whether to wait.
     pub(super) fn read(&self, buffer: &mut [u8], how: MsgFlags) -> io::Result<usize> {
         loop {
             match recv(self.port.socket().as_raw_fd(), buffer, how) {

@@ -150,7 +150,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the remaining bytes.
     pub(super) async fn finish(&mut self) {
         while self.write().is_ok() {
             match &self.state {
