@@ -5,14 +5,14 @@
 #
 #   benches/http.sh [DIRECTORY]         default: target/http
 #
-#   ROUNDS=5                            how often each server has its turn in each cell
+#   ROUNDS=5                            runs of each server in each cell
 #   SECONDS_EACH=2                      how long a run lasts, in whole seconds; longer where SLOWEST asks for it
 #   SLOWEST=400                         at so many MB/s, each connection still gets an answer before a run ends
 #   CONNS='1 100 1000'                  connections
 #   BODIES='100 32768 1048576 8760000'  bytes of an answer's body
 #   SERVERS='http_raw uvloop asyncio go'
 #   BIN=target/release/examples         where http_raw lies
-#   PYTHON=python3                      who runs the servers in Python
+#   PYTHON=python3                      the interpreter of the servers in Python
 #
 # Nothing is installed: what is missing is left out with a sentence that says how to get it.
 set -euo pipefail
@@ -38,7 +38,7 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-# Whether somebody listens on a TCP port, as the kernel writes it.
+# Whether a process listens on a TCP port, as the kernel writes it.
 listening() { grep -qE ": [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6; }
 
 # A port below those that the kernel deals out by itself; never the last one, whose connections may still be in TIME_WAIT.

@@ -6,7 +6,7 @@
 #   benches/peers.sh [DIRECTORY]        default: target/peers
 #
 #   QUICK=1            one round of half a second, few workloads: about a minute
-#   ROUNDS=5           how often each server has its turn in each workload
+#   ROUNDS=5           runs of each server in each workload
 #   SECONDS_EACH=2     how long a run sends
 #   GROWTH=1           also from 1 to 10,000 connections, and rooms of 10 to 10,000
 #   ONLY='route|ping'  only workloads whose words match
@@ -39,7 +39,7 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-# Whether somebody listens on a port, over TCP (0A) or UDP (07), as the kernel writes it.
+# Whether a process listens on a port, over TCP (0A) or UDP (07), as the kernel writes it.
 listening() {
     grep -qE ": [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0[A7]" /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6
 }

@@ -79,7 +79,7 @@ fn settings() -> Settings {
 
 fn by_service() -> Duration {
     let back = Engine::host(&["msg://127.0.0.1:0"], settings(), Back).expect("a free port");
-    let url: ConnectUrl = back.places()[0].to_string().parse().expect("where it listens");
+    let url: ConnectUrl = back.listen_addrs()[0].to_string().parse().expect("where it listens");
     let (done, is_done) = channel();
     let there = There { sending: messages(), expected: messages(), done, left: COUNT };
     let engine = Engine::host(&[], settings(), there).expect("no listener");
@@ -139,7 +139,7 @@ fn by_core() -> Duration {
 }
 
 /// The same bytes through plain blocking sockets, 64 KiB at a time.
-fn by_nobody() -> Duration {
+fn by_plain_sockets() -> Duration {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a listener");
     let (mut far, _) = listener.accept().expect("a connection");
@@ -170,15 +170,16 @@ fn by_nobody() -> Duration {
 
 fn main() {
     let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let ways = [("handler", by_service as fn() -> Duration), ("core", by_core), ("plain sockets", by_nobody)];
+    let senders =
+        [("handler", by_service as fn() -> Duration), ("core", by_core), ("plain sockets", by_plain_sockets)];
     let mut taken: [Vec<f64>; 3] = Default::default();
     for _ in 0..rounds {
-        for (times, (_, run)) in taken.iter_mut().zip(&ways) {
+        for (times, (_, run)) in taken.iter_mut().zip(&senders) {
             times.push(run().as_secs_f64());
         }
     }
     println!("| API | there and back, per second | min | max |\n|---|--:|--:|--:|");
-    for (times, (name, _)) in taken.iter_mut().zip(&ways) {
+    for (times, (name, _)) in taken.iter_mut().zip(&senders) {
         times.sort_by(f64::total_cmp);
         let rate = |time: f64| format!("{:.0}", COUNT as f64 / time);
         println!(

@@ -23,13 +23,13 @@ fn main() {
         bencher.iter(|| {
             next += 1;
             let id = Id::new(next).expect("within 19 digits");
-            black_box(window.look(id, 7));
+            black_box(window.lookup(id, 7));
             window.record(id, 7, 255);
         });
     });
     let newest = Id::new(next.max(1)).expect("within 19 digits");
     window.record(newest, 7, 255);
-    group.bench_function("repeat", |bencher| bencher.iter(|| window.look(black_box(newest), 7)));
+    group.bench_function("repeat", |bencher| bencher.iter(|| window.lookup(black_box(newest), 7)));
     group.finish();
 
     let mut group = criterion.benchmark_group("pushes");

@@ -15,7 +15,7 @@ use sayagain::sim::Sim;
 
 const QUESTIONS: usize = 100;
 
-/// What the bot sends because of an event, and to whom: the room or the sender.
+/// The bot's answer to an event, and its target: the room or the sender.
 fn answer(event: &Event) -> Option<(&str, &[u8])> {
     let Event::Message { sender, room, body } = event else { return None };
     let text = body.strip_prefix(b"!echo ")?;

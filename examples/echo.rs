@@ -30,8 +30,8 @@ impl Handler for Echo {
 fn main() -> Result<(), Box<dyn Error>> {
     let url = env::args().nth(1).unwrap_or_else(|| "raw://127.0.0.1:7000".to_owned());
     let engine = Engine::host(&[&url], Settings::default(), Echo)?;
-    for place in engine.places() {
-        println!("listening on {place}");
+    for addr in engine.listen_addrs() {
+        println!("listening on {addr}");
     }
     engine.wait();
     Ok(())

@@ -55,6 +55,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let url = format!("raw://{}", env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"));
     let settings = host::Settings::default().max_pending(2 * MAX_BODY).max_memory_out(usize::MAX);
     let engine = Engine::host(&[&url], settings, Http(Bytes::from(vec![b'x'; MAX_BODY])))?;
-    engine.places().iter().for_each(|place| println!("listening on {place}"));
+    engine.listen_addrs().iter().for_each(|addr| println!("listening on {addr}"));
     engine.wait().then_some(()).ok_or_else(|| "a part of it has panicked".into())
 }

@@ -55,6 +55,6 @@ impl Handler for Queue {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "msg://127.0.0.1:7000".to_owned());
     let engine = Engine::host(&[&url], Settings::default().expect("worker-*")?, Queue::default())?;
-    println!("listening on {}", engine.places()[0]);
+    println!("listening on {}", engine.listen_addrs()[0]);
     engine.wait().then_some(()).ok_or_else(|| "a part of it has panicked".into())
 }

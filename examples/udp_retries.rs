@@ -40,7 +40,7 @@ fn ask(words: &[String]) -> Result<(), Box<dyn Error>> {
         let wait = retries.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
         let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { continue };
         socket.set_read_timeout(Some(wait))?;
-        // An error is a timeout, or reports that nobody listens there now.
+        // An error is a timeout, or reports that nothing listens there now.
         let Ok(length) = socket.recv(&mut buffer) else { continue };
         if let Some((id, answer)) = parse(&buffer[..length])
             && let Some(done) = retries.answered(Instant::now(), id)

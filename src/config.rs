@@ -38,9 +38,9 @@ pub struct ServerConfig {
     pub link_out: LinkConfig,
     /// The seed of the two links. Tokens and keys do not depend on it.
     pub seed: u64,
-    /// How long a stream session outlives its connection. Default 30 s.
+    /// Time by which a stream session outlives its connection. Default 30 s.
     pub linger: Duration,
-    /// How long a datagram session lives after the last datagram with its token. Default 90 s.
+    /// Time that a datagram session lives after the last datagram with its token. Default 90 s.
     pub idle: Duration,
     /// The longest payload that is read, in bytes. Default 16 MiB. A connection that announces a longer one is closed.
     pub max_message: usize,
@@ -116,7 +116,7 @@ pub struct ClientConfig {
     pub name: Option<String>,
     /// The retry policy of requests, and of reconnecting.
     pub policy: Backoff,
-    /// How many requests may be in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
+    /// Most requests in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
     pub window: usize,
     /// The longest payload that is read, in bytes. Default 16 MiB and room for the sender's name.
     pub max_message: usize,
@@ -126,8 +126,8 @@ pub struct ClientConfig {
     /// s.
     pub keepalive: Duration,
     /// Over UDP, whether the client emits [`Event::CheckPath`](crate::client::Event::CheckPath) if the server does not
-    /// answer: after 10 s to check whether its address has changed, after 40 s for another port. Default yes; turn it
-    /// off to measure a retry policy alone.
+    /// answer. It does so after 10 s to check whether its address has changed, and after 40 s for another port. Default
+    /// yes; turn it off to measure a retry policy alone.
     pub checks_path: bool,
     /// Delivers pushes in order of arrival; a fault to test the tests with.
     #[doc(hidden)]

@@ -5,17 +5,17 @@
 use crate::segmented_vec::SegmentedVec;
 use crate::service::ConnId;
 
-/// Values by connection. It has as many places as connections were open at once, if the engine reuses the places of
+/// Values by connection. It has as many slots as connections were open at once, if the engine reuses the slots of
 /// closed connections in its ids.
 #[derive(Debug)]
 pub struct ConnMap<T> {
-    places: SegmentedVec<Option<(ConnId, T)>>,
+    slots: SegmentedVec<Option<(ConnId, T)>>,
     len: usize,
 }
 
 impl<T> Default for ConnMap<T> {
     fn default() -> Self {
-        Self { places: SegmentedVec::default(), len: 0 }
+        Self { slots: SegmentedVec::default(), len: 0 }
     }
 }
 
@@ -32,12 +32,12 @@ impl<T> ConnMap<T> {
 
     /// The value of a connection.
     pub fn get(&self, conn: ConnId) -> Option<&T> {
-        self.places.get(conn.place())?.as_ref().filter(|(id, _)| *id == conn).map(|(_, value)| value)
+        self.slots.get(conn.place())?.as_ref().filter(|(id, _)| *id == conn).map(|(_, value)| value)
     }
 
     /// The value of a connection, to change.
     pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut T> {
-        self.places.get_mut(conn.place())?.as_mut().filter(|(id, _)| *id == conn).map(|(_, value)| value)
+        self.slots.get_mut(conn.place())?.as_mut().filter(|(id, _)| *id == conn).map(|(_, value)| value)
     }
 
     /// Whether a connection has a value.
@@ -45,13 +45,13 @@ impl<T> ConnMap<T> {
         self.get(conn).is_some()
     }
 
-    /// Inserts a connection, in place of an earlier one with the same place.
+    /// Inserts a connection, in place of an earlier one in the same slot.
     pub fn insert(&mut self, conn: ConnId, value: T) {
         let place = conn.place();
-        for _ in self.places.len()..=place {
-            self.places.push(None);
+        for _ in self.slots.len()..=place {
+            self.slots.push(None);
         }
-        if let Some(entry) = self.places.get_mut(place)
+        if let Some(entry) = self.slots.get_mut(place)
             && entry.replace((conn, value)).is_none()
         {
             self.len += 1;
@@ -60,25 +60,25 @@ impl<T> ConnMap<T> {
 
     /// Removes a connection.
     pub fn remove(&mut self, conn: ConnId) -> Option<T> {
-        let entry = self.places.get_mut(conn.place())?;
+        let entry = self.slots.get_mut(conn.place())?;
         let (_, value) = entry.take_if(|(id, _)| *id == conn)?;
         self.len -= 1;
         Some(value)
     }
 
-    /// The number of places: each connection has one below it.
-    pub fn places(&self) -> usize {
-        self.places.len()
+    /// The number of slots: each connection has one below it.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
-    /// The connection at a place.
-    pub fn at(&self, place: usize) -> Option<(ConnId, &T)> {
-        self.places.get(place)?.as_ref().map(|(conn, value)| (*conn, value))
+    /// The connection in a slot.
+    pub fn at(&self, slot: usize) -> Option<(ConnId, &T)> {
+        self.slots.get(slot)?.as_ref().map(|(conn, value)| (*conn, value))
     }
 
-    /// All connections, in the order of their places.
+    /// All connections, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
-        self.places.iter().flatten().map(|(conn, value)| (*conn, value))
+        self.slots.iter().flatten().map(|(conn, value)| (*conn, value))
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_does_not_find_a_later_connection_with_its_place() {
+    fn an_id_does_not_find_a_later_connection_in_its_slot() {
         let (old, new) = (ConnId::new(3, 1), ConnId::new(3, 2));
         let mut map = ConnMap::default();
         map.insert(old, "old");

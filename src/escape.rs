@@ -4,7 +4,7 @@
 //! line in a log. All peers' text that is displayed or logged goes through [`escape`] or [`escape_short`].
 //!
 //! Unescaped are: printable text of any script, its combining marks, spaces of any width, and the two joiners U+200C
-//! and U+200D, which the spelling of Persian, Indian scripts and emoji needs. All else is escaped:
+//! and U+200D. The spelling of Persian, Indian scripts and emoji needs the joiners. All else is escaped:
 //!
 //! | what | shown as |
 //! |---|---|
@@ -13,9 +13,9 @@
 //! | characters unassigned or private to this build's Unicode tables, noncharacters | `\u{e000}` |
 //! | bytes that are not UTF-8 | `\xff` |
 //!
-//! A backslash stays as it was typed: `C:\dir` is `C:\dir`. It is doubled only where it would read as the beginning of
-//! an escape: before `x` and two hexadecimal digits, before `u{`, and before a character that is itself escaped. So the
-//! typed text `\x1b` is shown as `\\x1b`, and different input never looks the same.
+//! A backslash stays as it was typed: `C:\dir` is `C:\dir`. It is doubled only where it would begin an escape: before
+//! `x` and two hexadecimal digits, before `u{`, and before a character that is itself escaped. So the typed text `\x1b`
+//! is shown as `\\x1b`, and different input never looks the same.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The limits of a hub: [`HubConfig`], which `config` and `hub` hand on. How they are kept is in [`hub`](crate::hub).
+//! The limits of a hub: [`HubConfig`], which `config` and `hub` hand on. They are enforced in [`hub`](crate::hub).
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,18 +14,18 @@ pub struct HubConfig {
     pub max_pending: usize,
     /// The most messages in those states; at least 1. Default 65,536.
     pub max_pending_messages: usize,
-    /// What happens to a message to a room when a member's queue is full. Default [`SlowPolicy::DropNew`].
+    /// The policy for a message to a room when a member's queue is full. Default [`SlowPolicy::DropNew`].
     pub slow: SlowPolicy,
     /// The most bytes that all sessions and connections together make the server keep. Default 1 GiB.
     ///
-    /// Counted are: queues (each message with [`FRAME_OVERHEAD`](crate::hub::queue::FRAME_OVERHEAD); a body of 4 KiB or more in several queues
-    /// counts once here, but once per queue in `max_pending`), rooms and memberships ([`ROOM_COST`](crate::hub::rooms::ROOM_COST),
-    /// [`MEMBER_COST`](crate::hub::rooms::MEMBER_COST)), dedup windows beyond their least width, unread answers on streams, and unfinished
-    /// frames and lines.
+    /// Queues count, each message with [`FRAME_OVERHEAD`](crate::hub::queue::FRAME_OVERHEAD). A body of 4 KiB or more
+    /// in several queues counts once here, but once per queue in `max_pending`. Counted too are rooms and memberships
+    /// ([`ROOM_COST`](crate::hub::rooms::ROOM_COST), [`MEMBER_COST`](crate::hub::rooms::MEMBER_COST)), dedup windows
+    /// beyond their least width, unread answers on streams, and unfinished frames and lines.
     ///
-    /// At the limit a request that needs more is refused (503). A dedup window stays narrow. A connection with unread
-    /// answers is not read. Connections with long unfinished frames are closed: those that have stalled, or whose host
-    /// holds most.
+    /// At the limit a request that needs more is refused (503). A dedup window stays narrow. Reading from a connection
+    /// with unread answers is paused. Connections with long unfinished frames are closed: those that have stalled, or
+    /// whose host holds most.
     ///
     /// Not counted: the fixed cost of every session and connection, which `max_sessions` and
     /// [`max_connections`](crate::config::ServerConfig::max_connections) bound.
@@ -65,7 +65,7 @@ pub struct Sabotage {
     pub no_push_repeat: bool,
 }
 
-/// What happens to a message to a room when a member's queue is full.
+/// The policy for a message to a room when a member's queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// The member does not get it; it becomes part of a gap.

@@ -34,7 +34,7 @@
 //! }
 //!
 //! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
-//! let url = engine.places()[0].to_string();
+//! let url = engine.listen_addrs()[0].to_string();
 //! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("raw://"))?;
 //! peer.write_all(b"again")?;
 //! let mut received = [0; 5];
@@ -101,8 +101,9 @@
 //! # Without sockets
 //!
 //! All decisions are made without sockets, clocks, threads and ambient randomness. A [`server::Server`] and a
-//! [`client::Client`] are state machines: they are given bytes and the time, and return what to send and when to be called
-//! again. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your program:
+//! [`client::Client`] are state machines. They are given bytes and the time. They return bytes to send and the time of
+//! the next call. So the same objects run behind sockets ([`net`]), on a virtual clock ([`sim`]), and inside your
+//! program:
 //!
 //! ```
 //! use std::time::{Duration, Instant};

@@ -36,7 +36,7 @@ pub enum Speaks {
     Bytes,
 }
 
-/// How a stream of bytes is cut into pieces, and pieces are written to it.
+/// The framing of a byte stream: its pieces, as read and as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Framing {
@@ -69,7 +69,7 @@ impl Speaks {
 pub struct LineListener {
     /// The room that every client joins.
     pub room: RoomName,
-    /// How a client gets a name.
+    /// The source of a client's name.
     pub greet: Greet,
     /// Whether a client gets its own messages back.
     pub echo: bool,
@@ -77,7 +77,7 @@ pub struct LineListener {
     pub flush: Option<Duration>,
 }
 
-/// How a line client gets a name.
+/// The source of a line client's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greet {
     /// The server asks for it.

@@ -111,7 +111,7 @@ impl<E> Parts<E> {
     }
 }
 
-/// Which of 1 or [`PARTS`] parts a hash belongs to. Uses other bits than the ones with which the part begins its search.
+/// The part, of 1 or [`PARTS`], that a hash belongs to. Uses other bits than the ones with which the part begins its search.
 fn part_of(hash: u64, parts: usize) -> usize {
     (hash >> 40) as usize % parts.max(1)
 }

@@ -79,7 +79,7 @@ impl fmt::Display for Rate {
 
 /// A token bucket for messages and one for bytes, each with a capacity of one second's worth and full at first.
 ///
-/// It is the continuous-state leaky bucket of ITU-T I.371 Annex A (the generic cell rate algorithm, GCRA), with an
+/// It is the continuous-state leaky bucket of ITU-T I.371 Annex A (the generic cell rate algorithm, GCRA). It has an
 /// increment of one second divided by the rate and a limit of one second less that. In the terms of RFC 2697 and 2698,
 /// it is one rate with a burst size of one second of it. [Take](Bucket::take) only what conforms: then no window of
 /// time `t` sees more than `rate * t` plus one second's worth. A message larger than the bucket conforms when the

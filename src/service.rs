@@ -58,7 +58,7 @@ impl ConnId {
         Self((serial as u64) << 32 | place as u64)
     }
 
-    /// Returns its slot among the living connections.
+    /// Returns its slot among the open connections.
     #[must_use]
     pub const fn place(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
@@ -165,7 +165,7 @@ pub enum Target {
     },
 }
 
-/// How a connection was made.
+/// The origin of a connection: accepted, or dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// The peer connected to one of the server's listeners.
@@ -231,7 +231,7 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// What to do with a connection after [`Service::fill`].
+/// The next step for a connection after [`Service::fill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// More output is waiting: call `fill` again once the appended output is written.
@@ -246,7 +246,7 @@ pub struct Flow {
 
 /// The half of a service that belongs to one connection and is called without the lock.
 pub trait Decoder: Send + Debug {
-    /// What a piece of input becomes. It may borrow from the input, so that what is executed at once is not copied.
+    /// A decoded piece of input. It may borrow from the input, so that what is executed at once is not copied.
     type Batch<'a>
     where
         Self: 'a;
@@ -269,8 +269,8 @@ pub trait Service: Send + Debug {
     /// The per-connection half.
     type Conn: Decoder;
 
-    /// The driver has taken the lock of the service: its calls until the next one of this are one hold, and the
-    /// service bounds its work over all of them. Without any call of this, each call is bounded by itself.
+    /// The driver has taken the lock of the service. Its calls until the next one of this are one hold, and the service
+    /// bounds its work over all of them. Without any call of this, each call is bounded by itself.
     fn begin_hold(&mut self) {}
 
     /// Whether this hold has done as much work as it may. A driver hands further datagrams in in another hold.
@@ -317,11 +317,11 @@ pub trait Service: Send + Debug {
         drop(buffer);
     }
 
-    /// Whether to read from a connection, for a driver that is still writing and cannot call `fill`: the service
-    /// bounds the answers that it holds meanwhile.
+    /// Whether to read from a connection, for a driver that is still writing and cannot call `fill`. The service bounds
+    /// the answers that it holds meanwhile.
     fn is_reading(&self, conn: ConnId) -> bool;
 
-    /// Whether nothing follows the output that is still to be written, for a driver that cannot call `fill`: the peer
+    /// Whether nothing follows the output that is still to be written, for a driver that cannot call `fill`. The peer
     /// may never read it, and gets a bounded time.
     fn is_closing(&self, conn: ConnId) -> bool;
 

@@ -1,4 +1,4 @@
-//! What a server allocates for its peers stays within its limits, whatever they do: every way to make it keep something is
+//! The memory that a server allocates for its peers stays within its limits: every way to make it keep something is
 //! played to its bound against the whole server without a socket, and the allocator is asked.
 //!
 //! ```text
@@ -30,31 +30,31 @@ const MAX_SESSIONS: usize = 4_096;
 /// So many of them are for peers on this machine.
 const KEPT: usize = 64;
 
-/// What a session takes at most beside what counts in `max_memory`, as docs/limits.md says.
+/// Most memory of a session beside what counts in `max_memory`, as docs/limits.md says.
 const PER_SESSION: usize = 2 << 10;
 
 /// The same of a connection, as long as it holds neither input nor answers.
 const PER_CONN: usize = 2 << 10;
 
-/// What it may hold of answers that its peer does not read, ..
+/// Most memory of its unread answers, ..
 const UNREAD: usize = 16 << 10;
 
 /// .. and of input that is not complete: what may always be, and what one read adds to it.
 const UNFINISHED: usize = 128 << 10;
 
-/// What a server takes at most whoever is there: caches, tables that have just grown.
+/// The fixed memory of a server, at most: caches, tables that have just grown.
 const CONSTANT: usize = 512 << 10;
 
 /// Answers to datagrams that are not sent yet.
 const ANSWERS: usize = 6 << 20;
 
-/// What simulated flows take at most.
+/// Most memory of simulated flows.
 const FLOWS: usize = 20 << 20;
 
 struct Conn {
     id: ConnId,
     intake: StreamIntake,
-    /// What is being written, for as long as its peer does not read.
+    /// The bytes being written, for as long as its peer does not read.
     unread: Option<Output>,
 }
 
@@ -65,7 +65,7 @@ struct World {
     now: Instant,
     server: Server,
     conns: Vec<Conn>,
-    /// What a peer's system takes is written.
+    /// Whether the system of each peer takes the bytes written to it.
     reads: bool,
     /// The most that was allocated when nothing was being done.
     most: usize,
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Lets what was put off for others have its turn, too.
+    /// Runs deferred work, too.
     fn settle(&mut self) {
         self.carry_out();
         while let Some(at) =
@@ -325,7 +325,7 @@ fn unacknowledged(name: &'static str, length: usize, receivers: usize) {
 }
 
 fn unread_answers() {
-    let mut world = World::new("answers that are not read", config());
+    let mut world = World::new("unread answers", config());
     let ping = frame("PNG", &format!(" {}", "x".repeat(59_999)));
     for n in 0..300 {
         let conn = world.register_untagged(&format!("n{n}"));
@@ -340,7 +340,7 @@ fn unread_answers() {
 }
 
 fn requests_that_wait() {
-    let mut world = World::new("requests behind answers that are not read", config());
+    let mut world = World::new("requests behind unread answers", config());
     for n in 0..300 {
         let conn = world.register_untagged(&format!("n{n}"));
         world.reads = false;
@@ -398,7 +398,7 @@ fn guests() {
 }
 
 fn answers_to_datagrams() {
-    let mut world = World::new("answers to datagrams that nobody takes", config());
+    let mut world = World::new("answers to datagrams that are never taken", config());
     let ping = frame("PNG", &format!(" {}", "x".repeat(1_100)));
     for n in 0..20_000 {
         world.server.datagram(world.now, Peer::new(0, peer(n)), ping.as_bytes());

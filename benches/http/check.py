@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 
-PATIENCE = 20.0
+STEP_TIMEOUT = 20.0
 
 
 def receive(connection: socket.socket, size: int) -> bytes:
@@ -36,7 +36,7 @@ def ask(connection: socket.socket, size: int) -> tuple[int, bytes]:
 
 def main() -> None:
     port, size = int(sys.argv[1]), int(sys.argv[2])
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", port), STEP_TIMEOUT) as connection:
         _, short = ask(connection, 100)
         length, body = ask(connection, size)
         _, again = ask(connection, size)

@@ -1,4 +1,4 @@
-//! What the targets call is where the tests are, which run it too.
+//! The functions of the fuzz targets are with the tests, which run them too.
 
 #[path = "../../tests/fuzz_harness/mod.rs"]
 mod fuzz_harness;

@@ -93,7 +93,7 @@ pub(super) fn write_on_stderr(text: String) {
 
 /// Prints on standard output, waiting 1 s at most, so that a server starts even if its output is not read.
 ///
-/// A closed pipe is no error.
+/// A closed pipe is not an error.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ pub(super) fn print_unless_stuck(text: String) -> io::Result<()> {
         Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Ok(printed) => printed,
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "standard output is not read"))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "nothing reads standard output"))
         }
     }
 }
@@ -212,7 +212,7 @@ impl QueueState {
 }
 
 struct QueueEntry {
-    /// When the entry was logged.
+    /// Time of the entry.
     at: Instant,
     content: EntryContent,
 }

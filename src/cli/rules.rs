@@ -100,7 +100,7 @@ impl FromStr for Origin {
         };
         found.map(Self).ok_or_else(|| {
             let shown = escape_short(text.as_bytes(), 60);
-            format!("`{shown}` is no place; write an address, loopback, unix, or unix:uid=1000,gid=100")
+            format!("`{shown}` is not an origin; write an address, loopback, unix, or unix:uid=1000,gid=100")
         })
     }
 }
@@ -244,7 +244,7 @@ fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
 fn name(text: &str) -> Result<Name, String> {
     Name::parse(text.as_bytes()).map_err(|error| {
         let shown = escape_short(text.as_bytes(), 60);
-        format!("`{shown}` is no name: {error}")
+        format!("`{shown}` is not a name: {error}")
     })
 }
 
@@ -278,7 +278,7 @@ mod tests {
             "1.2.3",
             "unix:uid=+1",
         ] {
-            assert!(text.parse::<Origin>().unwrap_err().contains("is no place"), "{text}");
+            assert!(text.parse::<Origin>().unwrap_err().contains("is not an origin"), "{text}");
         }
     }
 }

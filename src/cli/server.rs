@@ -87,11 +87,11 @@ pub struct Args {
     #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
     max_timeout: Option<PositiveSeconds>,
 
-    /// How long a session on a stream outlives its connection
+    /// Time by which a session on a stream outlives its connection
     #[arg(long, value_name = "SECS", default_value = "30", allow_hyphen_values = true)]
     linger: Seconds,
 
-    /// How long a session over UDP lives after its last datagram
+    /// Time that a session over UDP lives after its last datagram
     #[arg(long, value_name = "SECS", default_value = "90", allow_hyphen_values = true)]
     idle: PositiveSeconds,
 
@@ -107,13 +107,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "65536", allow_hyphen_values = true)]
     max_pending_messages: AtLeastOne,
 
-    /// What happens when the queue of a room's member is full: drop-new (the message), drop-old (the oldest queued
+    /// Policy when the queue of a room's member is full: drop-new (the message), drop-old (the oldest queued
     /// messages), disconnect (end the member's session) or block (pause reading from the sender)
     #[arg(long, value_name = "POLICY", default_value_t)]
     slow: SlowPolicy,
 
     /// Most memory for all clients together: messages (a long one to many receivers counts once), rooms, unread answers
-    /// and incomplete frames; docs/limits.md says what happens at this limit
+    /// and incomplete frames. See docs/limits.md for the behaviour at the limit
     #[arg(long, value_name = "SIZE", default_value = "1GiB", allow_hyphen_values = true)]
     max_memory: ByteSize,
 
@@ -125,8 +125,8 @@ pub struct Args {
     #[arg(long, value_name = "CIDR,..", default_value = "127.0.0.0/8,::1/128")]
     bare_udp: Networks,
 
-    /// Most stream connections at once [default: the limit of open files, raised to its hard limit, less 64 or an
-    /// eighth of it, whichever is less]
+    /// Most stream connections at once [default: the limit of open files, raised to its hard limit, less an eighth, at
+    /// most 64]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     max_connections: Option<AtLeastOne>,
 
@@ -140,15 +140,15 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
     max_per_host: Count,
 
-    /// How long a connection may take to register; only a ping restarts this time, for a day at most
+    /// Time limit for a connection to register; only a ping restarts this time, for a day at most
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     register_timeout: PositiveSeconds,
 
-    /// How long a frame may take from its first byte, plus a second per 64 KiB
+    /// Time limit for a frame from its first byte, plus a second per 64 KiB
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     frame_timeout: PositiveSeconds,
 
-    /// How long a shutdown is expected to last, sent to clients. Clients with a retry policy reconnect after that time,
+    /// Expected duration of a shutdown, sent to clients. Clients with a retry policy reconnect after that time,
     /// and without this option by their backoff
     #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
     back_in: Option<Seconds>,
@@ -157,7 +157,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
 
-    /// How sockets are waited for: poll (readiness loops), tasks (a task per connection) or threads (a thread per
+    /// Mechanism that waits for sockets: poll (readiness loops), tasks (a task per connection) or threads (a thread per
     /// connection)
     #[arg(long, value_name = "ENGINE", default_value_t)]
     engine: EngineKind,
@@ -166,7 +166,7 @@ pub struct Args {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     loops: Option<AtLeastOne>,
 
-    /// Log more: the begin and end of each session and connection
+    /// Log more: the start and end of each session and connection
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 

@@ -21,7 +21,7 @@ const MAX_DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// is 25 s), which postpones the announced end of its session.
 const NAME_CHECK: Duration = Duration::from_secs(30);
 
-/// How far the announced end of a session may move because it is rounded to seconds.
+/// Largest shift of the announced end of a session, because it is rounded to seconds.
 const NAME_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// Announced times of this length or more are not waited for.

@@ -27,13 +27,13 @@ pub enum Event {
     /// The server shuts down, which ends the session: unanswered requests are unknown. The client later opens a new
     /// session and rejoins its rooms.
     Draining {
-        /// When the client reconnects.
+        /// Time at which the client reconnects.
         again_at: Instant,
     },
     /// The name is taken by a session that waits for its owner (409). The client retries until that session ends, or
     /// its owner turns out to be alive.
     NameTaken {
-        /// When the client registers next.
+        /// Time at which the client registers next.
         again_at: Instant,
     },
     /// A message arrived.
@@ -116,7 +116,7 @@ pub struct ClientStats {
     pub repeated_answers: u64,
     /// Copies of pushes that had been received already.
     pub repeated_pushes: u64,
-    /// Datagrams and bare frames that do not belong to this session.
+    /// Datagrams, with or without a token, that do not belong to this session.
     pub stray: u64,
     /// Datagrams that could not be parsed.
     pub malformed: u64,

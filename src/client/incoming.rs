@@ -85,7 +85,7 @@ impl Client {
         };
         self.deframer = deframer;
         if let Some(malformed) = broken {
-            log::warn!("the server sent what is no frame: {malformed}");
+            log::warn!("the server sent malformed input: {malformed}");
             self.events.push_back(Event::Disconnect);
             self.handle_disconnected(now);
         }

@@ -88,7 +88,7 @@ pub struct Client {
     nonce: Option<(Token, u32)>,
     /// The connection attempts since a connection was last useful, and when the latest counts as failed.
     connecting: Option<(Attempts, Instant)>,
-    /// When the last attempt to connect began.
+    /// Start of the last attempt to connect.
     connect_at: Option<Instant>,
     deframer: Deframer,
     requests: Requests,
@@ -100,14 +100,14 @@ pub struct Client {
     rooms: Vec<Vec<u8>>,
     /// The text of the last untagged ERR, which explains a BYE after it.
     last_error: Option<String>,
-    /// When the session that holds the name ends, by the server's last answer.
+    /// End of the session that holds the name, by the server's last answer.
     name_free_at: Option<Instant>,
     keepalive_at: Option<Instant>,
     /// Detects a silent server, over datagrams.
     silence: Silence,
     /// Whether to close once all requests have ended: without a name there is no session to end with BYE.
     closes_when_idle: bool,
-    /// When an aborted client stops waiting for the answer to its BYE.
+    /// Time at which an aborted client stops waiting for the answer to its BYE.
     abort_at: Option<Instant>,
     heard: bool,
     outgoing: VecDeque<Vec<u8>>,

@@ -28,11 +28,11 @@ pub(super) struct Registration {
     /// Over datagrams: the cookie that proves this address.
     pub(super) cookie: Option<Token>,
     attempts: Attempts,
-    /// When to send next, which is when the last send counts as lost.
+    /// Time of the next send, at which the last send counts as lost.
     pub(super) due: Instant,
-    /// When the cookie was received.
+    /// Time at which the cookie was received.
     cookie_at: Instant,
-    /// When a 428 last caused a send.
+    /// Time at which a 428 last caused a send.
     obeyed_at: Option<Instant>,
     /// The number of restarts of the schedule.
     renewals: u32,
@@ -59,7 +59,7 @@ impl Registration {
         matches!(self.kind, RegistrationKind::Open(_))
     }
 
-    /// Handles the cookie of a 428. A new cookie is sent back at once, at most once per [`OBEY_GAP`]: after a timeout
+    /// Handles the cookie of a 428. A new cookie is sent back at once, at most once per [`OBEY_GAP`]. After a timeout
     /// that has grown to a minute, it would have expired.
     fn take_cookie(&mut self, now: Instant, cookie: Token, fresh: impl FnOnce() -> Attempts) {
         let earlier = self.cookie.replace(cookie);
@@ -91,7 +91,7 @@ impl Registration {
         }
     }
 
-    /// When to send, at most once per [`OBEY_GAP`].
+    /// The time to send, at most once per [`OBEY_GAP`].
     fn obey(&mut self, now: Instant) -> Instant {
         let at = self.obeyed_at.map_or(now, |obeyed| now.max(obeyed + OBEY_GAP));
         self.obeyed_at = Some(at);

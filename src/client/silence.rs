@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Event;
 use crate::units::later;
 
-/// How long a server may be silent after a request until the path is checked, and again after each check. Mosh changes
+/// Longest silence of a server after a request before the path is checked, and again after each check. Mosh changes
 /// its port after the same time.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
@@ -18,10 +18,10 @@ const REPLACING_CHECK: u32 = 4;
 /// The fewest unanswered sends for such a check.
 const LEAST_SENDS: u32 = 3;
 
-/// How long the server has been silent, and how many checks that caused.
+/// The silence of a server, and the number of checks that it caused.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
-    /// When the first unanswered request was sent, or the path was last checked.
+    /// Time of the first unanswered request, or of the last check of the path.
     since: Option<Instant>,
     /// Unanswered sends.
     sends: u32,
@@ -40,7 +40,7 @@ impl Silence {
         *self = Self::default();
     }
 
-    /// When to check the path; `None` means never.
+    /// The time to check the path; `None` means never.
     pub(super) fn due(&self) -> Option<Instant> {
         self.since.map(|since| later(since, MAX_SILENCE))
     }

@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// When to call `handle_timeout` and `poll_transmit`; `None` means never.
+    /// The time to call `handle_timeout` and `poll_transmit`; `None` means never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let state = match &self.state {
             ClientState::Offline { retry_at } => Some(*retry_at),

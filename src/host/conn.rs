@@ -58,8 +58,8 @@ pub(super) struct Conn {
     pub(super) is_ready: bool,
     /// It is in the queue `held_back`.
     pub(super) held_back: bool,
-    /// It is in the queue `crowded`.
-    pub(super) crowded: bool,
+    /// Whether it is in the queue of the same name.
+    pub(super) awaiting_room: bool,
     /// It is closed once everything is written.
     pub(super) closing: bool,
     /// It is closed now.
@@ -109,7 +109,7 @@ impl Conn {
             deferred: false,
             is_ready: false,
             held_back: false,
-            crowded: false,
+            awaiting_room: false,
             closing: false,
             aborted: false,
             ended: false,

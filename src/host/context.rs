@@ -108,9 +108,9 @@ impl Context<'_> {
         self.state.resume(conn);
     }
 
-    /// Keeps a connection for an answer that comes later, such as the result of a thread: if the peer closes its side,
-    /// [`ended`](super::Handler::ended) and the close wait for [`Context::release`]. Input is passed on meanwhile, unlike
-    /// after [`Context::pause`]. Holds are counted: each takes one release.
+    /// Keeps a connection for an answer that comes later, such as the result of a thread. If the peer closes its side,
+    /// [`ended`](super::Handler::ended) and the close wait for [`Context::release`]. Input is passed on meanwhile,
+    /// unlike after [`Context::pause`]. Holds are counted: each takes one release.
     ///
     /// A hold bounds nothing by itself. Once the peer has closed its side, an engine waits a minute at most after the
     /// last output or release, and ten minutes in all.
@@ -275,7 +275,7 @@ impl<'a> PeerInfo<'a> {
         self.conn.dial
     }
 
-    /// How its stream is cut into pieces.
+    /// The framing of its stream.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         self.conn.framing

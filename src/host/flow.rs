@@ -26,7 +26,7 @@ pub enum SendError {
     #[error("the connection is closed")]
     Gone,
     /// The piece does not fit the framing: a line that holds a line end, or bytes that are not one frame.
-    #[error("it is not one line, or not one frame, as this connection is cut into those")]
+    #[error("it does not fit the framing of this connection; send exactly one line or one frame")]
     NotAPiece,
     /// The datagram is longer than the protocol allows.
     #[error("a datagram holds 65507 bytes at most")]
@@ -50,7 +50,7 @@ impl HostState {
         let bytes = piece.len() + framing::overhead(conn.framing);
         let fits = conn.pending() == 0 || conn.pending().saturating_add(bytes) <= most;
         if !fits || !self.memory.takes_out(bytes) {
-            self.crowd_out(id);
+            self.await_room_out(id);
             return Err(SendError::Full);
         }
         put(conn.framing, &mut conn.out);
@@ -84,32 +84,32 @@ impl HostState {
         }
         self.queued(id, queued);
         if count == 0 {
-            self.crowd_out(id);
+            self.await_room_out(id);
         }
         result.map(|()| count)
     }
 
     /// Records that a send found no room. A connection with an empty queue is told when there is room again.
-    fn crowd_out(&mut self, id: ConnId) {
+    fn await_room_out(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.pending() == 0
-            && !std::mem::replace(&mut conn.crowded, true)
+            && !std::mem::replace(&mut conn.awaiting_room, true)
         {
-            self.crowded.push_back(id);
-            forget_gone(&mut self.crowded, &self.conns);
+            self.awaiting_room.push_back(id);
+            forget_gone(&mut self.awaiting_room, &self.conns);
         }
     }
 
-    /// The number of those connections to tell now.
-    pub(super) fn uncrowded(&self) -> usize {
-        if self.memory.has_room_out_again() { self.crowded.len() } else { 0 }
+    /// The number of connections that may send again now and are told so.
+    pub(super) fn to_tell_of_room(&self) -> usize {
+        if self.memory.has_room_out_again() { self.awaiting_room.len() } else { 0 }
     }
 
     /// The next of them, if its queue is still empty.
-    pub(super) fn pop_crowded(&mut self) -> Option<ConnId> {
-        let id = self.crowded.pop_front()?;
+    pub(super) fn pop_awaiting_room(&mut self) -> Option<ConnId> {
+        let id = self.awaiting_room.pop_front()?;
         let conn = self.conns.get_mut(id)?;
-        conn.crowded = false;
+        conn.awaiting_room = false;
         (conn.is_open() && conn.pending() == 0).then_some(id)
     }
 

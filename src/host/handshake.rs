@@ -91,7 +91,7 @@ impl HostState {
         if greeting.is_empty() {
             let refused = self.settings.only_expected;
             return if refused {
-                Err("say a name; only those who are expected come in".into())
+                Err("no name given; only expected peers are accepted".into())
             } else {
                 Ok((None, false))
             };
@@ -103,7 +103,7 @@ impl HostState {
             .map(|listener| listener.name.as_str());
         match self.settings.rules.verdict(&name, &conn.remote, listener) {
             Verdict::Denied(..) => Err("this name may not be used from there".into()),
-            Verdict::Open if self.settings.only_expected => Err("nobody of this name is expected".into()),
+            Verdict::Open if self.settings.only_expected => Err("no peer of this name is expected".into()),
             _ if name.clash_keys().iter().any(|key| self.names.contains_key(key)) => {
                 Err("the name is taken".into())
             }

@@ -52,7 +52,7 @@
 //!         let body = message.slice((space + 1).min(message.len())..);
 //!         let sent = match cx.find(name) {
 //!             Some(peer) => cx.share(peer, &body).map_err(|why| why.to_string()),
-//!             None => Err(format!("nobody is called {name}")),
+//!             None => Err(format!("no peer is called {name}")),
 //!         };
 //!         if let Err(why) = sent {
 //!             // If the queue is full, the sender gets no error message.
@@ -63,7 +63,7 @@
 //!
 //! let settings = Settings::default().name("router")?.max_message(1 << 20).max_pending(4 << 20);
 //! let engine = Engine::host(&["msg://127.0.0.1:0"], settings, Router)?;
-//! let url = engine.places()[0].to_string();
+//! let url = engine.listen_addrs()[0].to_string();
 //!
 //! use std::time::Duration;
 //! use sayagain::net::Core;
@@ -154,7 +154,7 @@ pub trait Handler: Send {
 
     /// Bytes have arrived on a connection without framing ([`Framing::Bytes`]): all bytes that were not used before, at
     /// least one. Returns how many were used. It is called again at once with the rest, until it uses none or none are
-    /// left; unused bytes come again in front of the next input. The default closes the connection and logs why: this
+    /// left. Unused bytes come again in front of the next input. The default closes the connection and logs why: this
     /// handler reads only pieces, and the listener is for bytes.
     ///
     /// Send about one answer per call: while more than [`Settings::pause_above`] bytes of answers to a connection are
@@ -222,7 +222,7 @@ pub trait Handler: Send {
         let _ = cx;
     }
 
-    /// When to call `timeout`; `None` means never. Queried after every callback.
+    /// The time to call `timeout`; `None` means never. Queried after every callback.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }

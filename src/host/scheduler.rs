@@ -12,7 +12,7 @@ use crate::conn_map::ConnMap;
 use crate::listener::Framing;
 use crate::service::{CloseReason, ConnId};
 
-/// Cost of each piece in a turn, in bytes, besides its length.
+/// Fixed cost of a piece in the budget, in bytes, besides its length.
 const PIECE_COST: usize = 64;
 
 /// Number of closed connections that a queue may hold, besides twice the number of open ones.
@@ -74,7 +74,7 @@ impl HostState {
             conn.deferred = true;
         } else if self.memory.is_full_of_answers() {
             self.hold_back(id);
-        } else if self.turn == 0 {
+        } else if self.budget == 0 {
             self.make_ready(id);
         } else {
             return true;
@@ -82,7 +82,7 @@ impl HostState {
         false
     }
 
-    /// Queues a connection for its next turn.
+    /// Queues a connection to be served again.
     pub(super) fn make_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && !std::mem::replace(&mut conn.is_ready, true)
@@ -117,7 +117,7 @@ impl HostState {
         let conn = self.conns.get_mut(id)?;
         let Front::Whole(span) = conn.look(self.settings.max_message) else { return None };
         let piece = conn.cut(span);
-        self.turn = self.turn.saturating_sub(PIECE_COST + piece.len());
+        self.budget = self.budget.saturating_sub(PIECE_COST + piece.len());
         self.memory.give_in(span.before + span.len + span.after);
         self.look(id);
         self.taken(id);
@@ -131,7 +131,7 @@ impl HostState {
             self.memory.give_in(bytes.len());
             return false;
         };
-        self.turn = self.turn.saturating_sub(PIECE_COST + used);
+        self.budget = self.budget.saturating_sub(PIECE_COST + used);
         self.memory.give_in(used);
         let is_used_up = used == bytes.len();
         if !is_used_up {
@@ -214,9 +214,9 @@ impl HostState {
         self.review(id);
     }
 
-    /// The next connection to serve, while the turn lasts.
+    /// The next connection to serve, while the budget lasts.
     pub(super) fn pop_ready(&mut self) -> Option<ConnId> {
-        if self.turn == 0 {
+        if self.budget == 0 {
             return None;
         }
         if let Some(id) = self.ready.pop_front() {
@@ -235,12 +235,11 @@ impl HostState {
         Some(id)
     }
 
-    /// The next deadline: now, if a connection was queued for a later turn.
+    /// The next deadline: now, if a connection was queued to be served again.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let is_somebodys =
+        let has_work =
             !self.ready.is_empty() || !self.held_back.is_empty() && !self.memory.is_full_of_answers();
-        let at_once =
-            self.now.filter(|_| is_somebodys || self.starvation.is_new() || self.dials.has_failed());
+        let at_once = self.now.filter(|_| has_work || self.starvation.is_new() || self.dials.has_failed());
         [at_once, self.timers.next()].into_iter().flatten().min()
     }
 }

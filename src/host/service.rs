@@ -110,8 +110,8 @@ impl<H: Handler> Host<H> {
             self.tell(now, |handler, cx| handler.failed(cx, dial, &error));
         }
         // Only those that are queued now: a connection that finds no room again waits for the next event.
-        for _ in 0..self.state.uncrowded() {
-            if let Some(conn) = self.state.pop_crowded() {
+        for _ in 0..self.state.to_tell_of_room() {
+            if let Some(conn) = self.state.pop_awaiting_room() {
                 self.tell(now, |handler, cx| handler.drained(cx, conn));
             }
         }

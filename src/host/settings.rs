@@ -65,8 +65,8 @@ impl Settings {
     /// The limit of input held for all connections together: 256 MiB by default. At the limit the host stops reading,
     /// so peers' writes block. While no complete piece is waiting, one connection at a time is still read to the end of
     /// its message, so that memory is freed. The limit may be exceeded by one `max_message`, a read of 512 bytes per
-    /// connection, and reads that began before: up to 64 KiB per reading thread, which the thread engine has for each
-    /// connection.
+    /// connection, and reads that began before. These are up to 64 KiB per reading thread, which the thread engine has
+    /// for each connection.
     #[must_use]
     pub fn max_memory_in(mut self, bytes: usize) -> Self {
         self.max_memory_in = bytes;
@@ -132,7 +132,7 @@ impl Settings {
         self.expect_from(name, &[])
     }
 
-    /// Expects peers with this name from these places only (`loopback`, `10.0.0.0/8`, `uid:1000`).
+    /// Expects peers with this name from these origins only (`loopback`, `10.0.0.0/8`, `uid:1000`).
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use crate::timers::Timers;
 use crate::units::later;
 
 /// Bytes of input that may be passed to the handler before the lock is released.
-const TURN: usize = 1 << 20;
+const EVENT_BUDGET: usize = 1 << 20;
 
 /// The most datagrams that may be queued.
 const MOST_DATAGRAMS: usize = 4_096;
@@ -52,7 +52,7 @@ pub(super) struct HostState {
     /// Connections whose input waits for room for answers, each once.
     pub(super) held_back: VecDeque<ConnId>,
     /// Connections with an empty queue whose send found no room, each once.
-    pub(super) crowded: VecDeque<ConnId>,
+    pub(super) awaiting_room: VecDeque<ConnId>,
     pub(super) starvation: Starvation,
     /// The connection whose end the handler is told of.
     pub(super) gone: Option<(ConnId, Conn)>,
@@ -60,8 +60,8 @@ pub(super) struct HostState {
     pub(super) unread: usize,
     /// The connection whose input is being passed to the handler.
     pub(super) handing_over: Option<ConnId>,
-    /// Bytes left of this turn.
-    pub(super) turn: usize,
+    /// Bytes that may still be handled in this event.
+    pub(super) budget: usize,
     transmits: VecDeque<Transmit>,
 }
 
@@ -80,20 +80,20 @@ impl HostState {
             woken: VecDeque::new(),
             ready: VecDeque::new(),
             held_back: VecDeque::new(),
-            crowded: VecDeque::new(),
+            awaiting_room: VecDeque::new(),
             starvation: Starvation::default(),
             gone: None,
             unread: 0,
             handing_over: None,
-            turn: TURN,
+            budget: EVENT_BUDGET,
             transmits: VecDeque::new(),
         }
     }
 
-    /// Begins to handle an event, and with it a turn.
+    /// Begins to handle an event, with a full budget.
     pub(super) fn begin(&mut self, now: Instant) {
         self.now = Some(now);
-        self.turn = TURN;
+        self.budget = EVENT_BUDGET;
     }
 }
 

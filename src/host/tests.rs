@@ -341,7 +341,7 @@ fn a_name_is_expected_open_or_refused() {
     let settings = Settings::default().name("boss").unwrap().expect("manager").unwrap();
     let settings = settings.expect("worker-*").unwrap();
     let mut net = Net::new(settings.expect_from("local", &["loopback".parse().unwrap()]).unwrap());
-    for (name, expected) in [("manager", true), ("worker-7", true), ("stranger", false)] {
+    for (name, expected) in [("manager", true), ("worker-7", true), ("unexpected", false)] {
         let conn = net.come_as(name);
         assert_eq!(net.told(), [Told::Opened(conn.0, Some(name.to_owned()), expected)]);
         assert_eq!(net.got(conn), message(b"+boss"));
@@ -379,7 +379,7 @@ fn a_name_is_free_again_once_its_peer_is_gone() {
 #[test]
 fn only_expected_peers_are_accepted_if_so_configured() {
     let mut net = Net::new(Settings::default().expect("worker-*").unwrap().only_expected(true));
-    for name in ["", "stranger"] {
+    for name in ["", "unexpected"] {
         let conn = net.come_as(name);
         assert!(!net.fars.contains_key(&conn), "{name}");
     }
@@ -640,7 +640,7 @@ fn many_busy_peers_stay_within_the_limit_and_all_is_delivered() {
     assert_eq!(fetched, (0..50).collect::<Vec<u8>>());
     assert!(net.most_held <= bound + longest + 512 * PEERS, "{}", net.most_held);
     assert!(net.most_held >= bound);
-    assert_eq!((net.memory(), net.told()), ((0, 0), vec![]), "nobody was dropped");
+    assert_eq!((net.memory(), net.told()), ((0, 0), vec![]), "no peer was dropped");
 }
 
 #[test]
@@ -706,7 +706,7 @@ fn a_stop_delivers_all_pending_output() {
     let mut net = Net::new(Settings::default());
     let conn = net.knock(BYTES);
     net.fars.get_mut(&conn).unwrap().is_stuck = true;
-    net.act(|cx| cx.send(conn, b"last words").unwrap());
+    net.act(|cx| cx.send(conn, b"final bytes").unwrap());
     net.host.shutdown(net.now);
     net.run();
     let late = net.knock(BYTES);
@@ -714,7 +714,7 @@ fn a_stop_delivers_all_pending_output() {
     net.fars.get_mut(&conn).unwrap().is_stuck = false;
     let far = net.fars.get_mut(&conn).unwrap().writing.as_ref().unwrap().to_vec();
     net.run();
-    assert_eq!(far, b"last words");
+    assert_eq!(far, b"final bytes");
     assert!(net.host.is_finished());
 }
 
@@ -809,7 +809,7 @@ fn a_stuck_connection_is_read_again_after_a_change_of_framing() {
     let conn = net.knock(BYTES);
     let body = message(&vec![0; 400_000]);
     net.send(conn, &body);
-    assert!(!net.fars[&conn].unread.is_empty(), "so much is not read ahead");
+    assert!(!net.fars[&conn].unread.is_empty(), "input is not read that far ahead");
     net.act(|cx| cx.set_framing(conn, Framing::Messages));
     assert_eq!(net.act(|cx| cx.recv(conn)).map(|body| body.len()), Some(400_000));
 }
@@ -826,7 +826,7 @@ fn a_peer_has_not_timed_out_while_the_handler_does_not_read() {
     net.told();
     net.send(conn, &body[30_000..]);
     net.pass(100);
-    assert_eq!(net.told(), [], "nobody is dropped");
+    assert_eq!(net.told(), [], "no peer is dropped");
     assert_eq!(net.act(|cx| cx.recv(conn)).map(|body| body.len()), Some(40_000));
 }
 

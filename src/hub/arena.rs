@@ -1,6 +1,6 @@
 //! The store of sessions: each in a slot, found by a [`SessionKey`] of slot and serial that is never reused.
 //!
-//! How sessions are found by name is in [`super::Hub`], by token or address in the server's `lookup`.
+//! Sessions are found by name in [`super::Hub`], by token or address in the server's `lookup`.
 
 use std::num::NonZeroU32;
 
@@ -14,7 +14,7 @@ const FIRST: NonZeroU32 = NonZeroU32::MIN;
 /// The end of the list of free slots.
 const NONE: u32 = u32::MAX;
 
-/// All living sessions. The slot freed last is reused first, with the next serial. A slot whose serials are used up is
+/// All open sessions. The slot freed last is reused first, with the next serial. A slot whose serials are used up is
 /// not reused.
 #[derive(Debug)]
 pub(super) struct Arena {
@@ -49,7 +49,7 @@ impl Arena {
         self.len
     }
 
-    /// Returns a living session.
+    /// Returns an open session.
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
         match self.slots.get(key.slot as usize) {
             Some(Slot::Taken(session)) if session.serial == key.serial => Some(session),
@@ -57,7 +57,7 @@ impl Arena {
         }
     }
 
-    /// Returns a living session, to be changed.
+    /// Returns an open session, to be changed.
     pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         match self.slots.get_mut(key.slot as usize) {
             Some(Slot::Taken(session)) if session.serial == key.serial => Some(session),

@@ -1,6 +1,6 @@
 //! Puts pushes into the queues of sessions, and takes them out as stream output or datagrams.
 //!
-//! What happens when a member's queue is full is in `slow_consumer`, the queue itself in [`super::queue`], which
+//! Full queues are handled in `slow_consumer`. The queue itself is in [`super::queue`], which
 //! sessions get a message in `requests`.
 
 use std::time::Instant;
@@ -112,7 +112,7 @@ impl Hub {
     fn free_of(&mut self, key: SessionKey, bytes: usize) {
         if bytes > 0 {
             self.memory.release(MemoryUse::Queues, bytes);
-            self.relieve(key, false);
+            self.mark_resumable(key, false);
         }
     }
 
@@ -124,7 +124,7 @@ impl Hub {
             if let Some(traffic) = self.traffic_of(key) {
                 traffic.queue.push(Push::Bye(bye));
             }
-            self.relieve(key, true);
+            self.mark_resumable(key, true);
             self.wake(key);
         }
     }
@@ -243,7 +243,7 @@ impl Hub {
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.set_path(path, origin);
-        session.deaf = false;
+        session.acks_paused = false;
         match (path, &mut session.traffic) {
             (Path::Stream(_), Some(traffic)) => traffic.pushes.reattach(),
             (Path::Datagram(_), Some(traffic)) => {

@@ -28,7 +28,7 @@ struct World {
     rng: ChaCha8Rng,
     now: Instant,
     hub: Hub,
-    /// The living sessions, each with the output that its connection's writer has.
+    /// The open sessions, each with the output that its connection's writer has.
     sessions: Vec<(SessionKey, Option<Output>)>,
     /// Output for connections that carry no session any more.
     orphans: Vec<Output>,
@@ -172,7 +172,7 @@ impl World {
         for _ in 0..self.rng.random_range(1..100) {
             *newest += 1;
             let id = Id::new((*newest - self.rng.random_range(0..100).min(*newest - 1)).max(1)).unwrap();
-            let is_new = self.hub.get(key).unwrap().replies().look(id, 1) == Seen::New;
+            let is_new = self.hub.get(key).unwrap().replies().lookup(id, 1) == Seen::New;
             if is_new && self.hub.prepare_reply(key, id) {
                 self.hub.remember(key, id, 1, 1);
             }
@@ -198,9 +198,9 @@ impl World {
     fn pass_time(&mut self, key: SessionKey) {
         self.now += Duration::from_millis(self.rng.random_range(0..300));
         self.hub.next_datagram(self.now, key, &mut Vec::new());
-        while self.hub.poll_missed().is_some() {}
-        while self.hub.poll_relieved().is_some() {}
-        while let Some(key) = self.hub.poll_condemned() {
+        while self.hub.poll_gap().is_some() {}
+        while self.hub.poll_resumable().is_some() {}
+        while let Some(key) = self.hub.poll_slow_consumer() {
             if let Some(at) = self.sessions.iter().position(|(other, _)| *other == key) {
                 self.end(at);
             }

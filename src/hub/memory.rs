@@ -2,7 +2,7 @@
 //!
 //! Code that keeps something for a peer charges it here and releases it when it is gone. The owner of the data states
 //! its cost ([`super::queue::FRAME_OVERHEAD`], [`super::rooms::ROOM_COST`], ..), so that the sum of all charges is not
-//! below what is allocated. Existing data is not dropped at the limit: a request that needs more is refused (503), and
+//! below what is allocated. Existing data is not dropped at the limit. A request that needs more is refused (503), and
 //! elastic uses (unread answers, dedup windows, unfinished input) shrink.
 //!
 //! Not charged, because other limits bound them: a session's own fields and its table entries (`max_sessions`), and a
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::HubConfig;
 use super::shared_bodies::SharedBodies;
 
-/// What memory is used for.
+/// A use of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryUse {
     /// Messages queued, or sent and not acknowledged, without the shared bodies of long ones.

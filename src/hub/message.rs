@@ -32,13 +32,13 @@ pub(super) struct Message<'a> {
     body: Body<'a>,
     frame: OnceCell<Text>,
     line: Encoded,
-    /// The line with the room's name, for members with another home room.
+    /// The line with the room's name, for members of another listener room.
     named_line: Encoded,
 }
 
 type Encoded = OnceCell<Arc<[u8]>>;
 
-/// What a message costs in a queue.
+/// The cost of a message in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
     /// The bytes that count against the limits of its receiver.
@@ -177,7 +177,7 @@ impl<'a> Message<'a> {
             return None;
         }
         Some(match self.room {
-            Some(room) if receiver.home() != Some(room.fold()) => {
+            Some(room) if receiver.listener_room() != Some(room.fold()) => {
                 self.named_line.get_or_init(|| self.encode_line("", room.name().as_str()))
             }
             Some(_) => self.line.get_or_init(|| self.encode_line("", "")),

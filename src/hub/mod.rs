@@ -89,7 +89,7 @@ pub struct Opening {
     pub nonce: Option<Token>,
     /// The path that carries it.
     pub path: Path,
-    /// Where it came from: on datagrams, the address they go to.
+    /// Its origin: on datagrams, the address they go to.
     pub origin: Origin,
     /// Its rate limit.
     pub rate: Rate,
@@ -127,7 +127,7 @@ impl Hub {
         self.stats
     }
 
-    /// Returns the number of living sessions.
+    /// Returns the number of open sessions.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -163,18 +163,18 @@ impl Hub {
         &self.work
     }
 
-    /// Returns the first living session in this slot or a later one. Counts each step of a walk as work.
+    /// Returns the first open session in this slot or a later one. Counts each step of a walk as work.
     pub fn next_from(&self, slot: u32) -> Option<SessionKey> {
         self.work.add(1, cost::PASSED);
         self.sessions.next_from(slot).map(|(key, _)| key)
     }
 
-    /// Returns a living session.
+    /// Returns an open session.
     pub fn get(&self, key: SessionKey) -> Option<&Session> {
         self.sessions.get(key)
     }
 
-    /// Returns a living session, to be changed.
+    /// Returns an open session, to be changed.
     pub fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key)
     }
@@ -183,7 +183,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NameTaken`] when a living session has the same name or a look-alike; [`Refusal::ServerFull`] at the
+    /// [`Refusal::NameTaken`] when an open session has the same name or a look-alike; [`Refusal::ServerFull`] at the
     /// limit of sessions; [`Refusal::Draining`] after [`Hub::close`].
     pub fn open(&mut self, opening: Opening) -> Result<SessionKey, Refusal> {
         self.work.add(1, cost::OPENED);
@@ -206,21 +206,21 @@ impl Hub {
         Ok(key)
     }
 
-    /// Whether a living session has the same name or a look-alike.
+    /// Whether an open session has the same name or a look-alike.
     pub fn is_taken(&self, name: &Name) -> bool {
         // The same name is also a look-alike, so one check is enough.
         self.work.add_name(name.as_str().as_bytes(), 6);
         self.has_like(&name.clash_keys(), None)
     }
 
-    /// Returns the living session that has the same name or a look-alike.
+    /// Returns the open session that has the same name or a look-alike.
     pub fn owner_of(&self, name: &Name) -> Option<SessionKey> {
         let clash = name.clash_keys();
         let slot = self.names.find_like(&self.sessions, &clash, None)?;
         self.at(slot).map(|(key, _)| key)
     }
 
-    /// Gives a session another name and changes nothing else. A look-alike of its own present name is no clash.
+    /// Gives a session another name and changes nothing else. A look-alike of its own present name is not a clash.
     ///
     /// # Errors
     ///
@@ -270,7 +270,7 @@ impl Hub {
         Name::nearest(bytes)
     }
 
-    /// Returns the key of a target that a peer sent, and counts the work; `None` if it is no name.
+    /// Returns the key of a target that a peer sent, and counts the work; `None` if it is not a name.
     pub fn fold_of(&self, target: &[u8]) -> Option<FoldKey> {
         self.work.add_name(target, 2);
         FoldKey::of(target)
@@ -329,7 +329,7 @@ impl Hub {
         self.memory.release(MemoryUse::Windows, session.replies().cost());
         self.memory.release(MemoryUse::Queues, session.load().own());
         debug_assert!(!self.is_empty() || self.memory.used(MemoryUse::Queues) == 0, "{:?}", self.memory);
-        self.relieve_of(key, &session);
+        self.mark_resumable_at_end(key, &session);
         Some(session)
     }
 }

@@ -1,6 +1,6 @@
 //! The send queue of one session: bounded in bytes and messages, and lossless or counted in a gap.
 //!
-//! A message that does not fit, or is dropped to make room, becomes a [`Push::Gap`] in its place. A gap goes on
+//! A message that does not fit, or is dropped to make room, becomes a [`Push::Gap`] in its place. A gap continues
 //! counting until it is sent, and takes no room. What was sent and is not acknowledged yet is in `reliable::Pushes`;
 //! what happens when a queue is full is in `slow_consumer`.
 
@@ -16,15 +16,15 @@ use crate::output::Output;
 use crate::queue_capacity::{grow_by_quarter, shrink_sparse};
 use crate::wire::{ByeArgs, Id, Verb, encode_args, encode_gap, encode_rcv, encode_tag};
 
-/// What a queued frame costs beside its bytes: its entry in the queue, or among the pushes in flight (88 bytes, and a
-/// quarter of that where the queue has just grown), and the allocator's header. Counting it keeps a queue of tiny
-/// messages within the memory limit.
+/// The cost of a queued frame beside its bytes: its entry in the queue or among the pushes in flight, and the
+/// allocator's header. An entry takes 88 bytes, and a quarter of that more where the queue has just grown. Counting it
+/// keeps a queue of tiny messages within the memory limit.
 pub const FRAME_OVERHEAD: usize = 128;
 
 /// The longest gap, or BYE, in words, rounded up.
 const GAP_MAX: usize = 96;
 
-/// What counts against the limits of a queue.
+/// The load of a queue, as its limits count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Bytes, [`FRAME_OVERHEAD`] per message included.
@@ -240,11 +240,11 @@ pub struct SendQueue {
     load: Load,
     /// The part of `load` that is messages to rooms.
     droppable: Load,
-    /// How many dropped messages the gaps stand for.
+    /// Number of dropped messages that the gaps stand for.
     gap_messages: u64,
     /// No message to a room is before this index.
     oldest: usize,
-    /// How many items are empty: gaps that were merged into the next one. Never the last item.
+    /// Number of empty items: gaps that were merged into the next one. Never the last item.
     holes: usize,
 }
 
@@ -260,7 +260,7 @@ impl SendQueue {
     }
 
     /// Returns how many dropped messages its gaps stand for.
-    pub fn missed(&self) -> u64 {
+    pub fn gap_messages(&self) -> u64 {
         self.gap_messages
     }
 
@@ -453,7 +453,7 @@ mod tests {
         queue.push_gap();
         let order: Vec<Push> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [message("a"), Push::Gap(2), message("b"), Push::Gap(1)]);
-        assert_eq!((queue.load(), queue.droppable(), queue.missed()), Default::default());
+        assert_eq!((queue.load(), queue.droppable(), queue.gap_messages()), Default::default());
     }
 
     /// The expected content of a queue, computed the slow way.
@@ -513,7 +513,7 @@ mod tests {
                     load += push.load();
                     missed += if let Push::Gap(count) = push { *count } else { 0 };
                 }
-                assert_eq!((queue.load(), queue.missed()), (load, missed));
+                assert_eq!((queue.load(), queue.gap_messages()), (load, missed));
             }
             assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), model.0);
         }

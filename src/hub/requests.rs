@@ -1,6 +1,6 @@
 //! The requests of sessions to the hub: send, join, leave, list, and the answers cached in the dedup window.
 //!
-//! How a message is queued is in `delivery`, the set of rooms in `rooms`; the wire form of requests is in
+//! Messages are queued in `delivery`, the set of rooms is in `rooms`; the wire form of requests is in
 //! [`crate::server`].
 
 use super::delivery::Misfit;
@@ -91,7 +91,7 @@ impl Hub {
         }
     }
 
-    /// Puts a session into a room, which is created if there is none. Joining a room twice is no error.
+    /// Puts a session into a room, which is created if there is none. Joining a room twice is not an error.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Hub {
         let at = session.rooms().iter().position(|joined| *joined == fold).ok_or(Refusal::NoSuchRoom)?;
         session.change_rooms(|rooms| drop(rooms.remove(at)));
         self.rooms.leave(&fold, key, &mut self.memory);
-        self.relieve(key, true);
+        self.mark_resumable(key, true);
         Ok(())
     }
 

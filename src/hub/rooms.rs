@@ -1,6 +1,6 @@
 //! Rooms and their members. A room exists while it has members; it has no owner, no topic and no history.
 //!
-//! What is sent to a room is in `requests` and `delivery`.
+//! Messages to a room are handled in `requests` and `delivery`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::error::Refusal;
 use crate::names::{ClashKey, ClashKeys, FoldKey, RoomName};
 use crate::parted_map::PartedMap;
 
-/// What a room counts for in [`HubConfig::max_memory`](super::HubConfig::max_memory), beside the texts of its name and
-/// its two keys: their three allocations, the room, its set of members, and its entries in two tables that have just
-/// grown.
+/// The cost of a room in [`HubConfig::max_memory`](super::HubConfig::max_memory), beside the texts of its name and its
+/// two keys. It covers their three allocations, the room, its set of members, and its entries in two tables that have
+/// just grown.
 pub const ROOM_COST: usize = 400;
 
-/// What each member of a room counts for there: its entry in the set, and the room's in the session's list.
+/// The cost of each member of a room: its entry in the set, and the room's in the session's list.
 pub const MEMBER_COST: usize = 64;
 
 /// One room.
@@ -94,8 +94,8 @@ impl Rooms {
         }
     }
 
-    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`, and
-    /// creates the room if there is none. Charges `memory`. Returns the key to keep.
+    /// Puts `member`, which is not in it yet, into the room of that name, whose [`RoomName::fold`] is `fold`. Creates
+    /// the room if there is none. Charges `memory`. Returns the key to keep.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! A session: a name, a token, rooms, the dedup window, and its pushes, queued or in flight.
 //!
 //! A session is not a connection: a stream session outlives its connection by the linger time, a datagram session
-//! outlives a change of address. What one session may do to another is in [`super::Hub`]; this file knows only one.
-//! The queue itself is in [`super::queue`].
+//! outlives a change of address. The effects of one session on another are in [`super::Hub`]; this file concerns one
+//! session only. The queue itself is in [`super::queue`].
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// Returns its slot among the living sessions.
+    /// Returns its slot among the open sessions.
     pub(crate) fn slot(self) -> u32 {
         self.slot
     }
@@ -53,7 +53,7 @@ pub enum Form {
     Lines,
 }
 
-/// How a session is reached.
+/// The transport and peer of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// A stream: its connection, or `None` while the session lingers.
@@ -72,18 +72,18 @@ impl Path {
     }
 }
 
-/// How a session on datagrams is reached.
+/// The peer address of a session on datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramPath {
     /// The validated address.
     pub peer: Peer,
     /// The largest datagram that may be sent there, in bytes.
     pub limit: usize,
-    /// When the last datagram with the session's token came.
+    /// Time of the last datagram with the session's token.
     pub heard: Instant,
 }
 
-/// How often a session is challenged at one unvalidated address ..
+/// Number of challenges of a session at one unvalidated address ..
 const CHALLENGES: u32 = 10;
 /// .. within this time.
 const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Challenged {
     at: Peer,
-    /// When the first of them was sent.
+    /// Time at which the first of them was sent.
     since: Instant,
     count: u32,
 }
@@ -133,10 +133,10 @@ pub struct Session {
     /// A sender waits for room in its queue.
     pub(super) awaited: bool,
     /// Its connection is not read while it waits for others, so its acknowledgements do not arrive.
-    pub(super) deaf: bool,
+    pub(super) acks_paused: bool,
 }
 
-/// How a session is reached, in less memory than [`Path`].
+/// A [`Path`] in less memory.
 #[derive(Debug)]
 enum PackedPath {
     Stream(ConnId),
@@ -163,7 +163,7 @@ impl From<Path> for PackedPath {
 /// The queued bytes, beside those that the writer has, from which a session lags.
 const LAGGING: usize = 4 << 10;
 
-/// How far the server's BYE to a session is. Nothing is queued behind it.
+/// The progress of the server's BYE to a session. Nothing is queued behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByeState {
     /// Not queued or sent.
@@ -201,7 +201,7 @@ struct Extras {
     /// Its rooms, in the order joined.
     rooms: Vec<FoldKey>,
     /// The room of its line listener, whose messages it gets without the room's name; frame sessions have none.
-    home: Option<FoldKey>,
+    listener_room: Option<FoldKey>,
     /// The number of the last push before those in `traffic`.
     numbered: u64,
     /// Challenges since its client sent from an unvalidated address.
@@ -209,10 +209,14 @@ struct Extras {
 }
 
 impl IsEmpty for Extras {
-    const EMPTY: &'static Self = &Self { rooms: Vec::new(), home: None, numbered: 0, challenged: None };
+    const EMPTY: &'static Self =
+        &Self { rooms: Vec::new(), listener_room: None, numbered: 0, challenged: None };
 
     fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.home.is_none() && self.numbered == 0 && self.challenged.is_none()
+        self.rooms.is_empty()
+            && self.listener_room.is_none()
+            && self.numbered == 0
+            && self.challenged.is_none()
     }
 }
 
@@ -226,7 +230,7 @@ pub(super) struct Traffic {
     /// The load that is encoded for the connection's writer, of pushes that are not acknowledged, ..
     pub(super) encoded: Load,
     /// .. and the load that the writer was given and has not written, of those and of pushes acknowledged before they
-    /// were written: a peer may acknowledge what it has never read.
+    /// were written. A peer may acknowledge what it has never read.
     pub(super) writing: Load,
     /// The numbers of the pushes that are encoded for the writer and not written yet.
     unwritten: Range<u64>,
@@ -308,10 +312,10 @@ impl Traffic {
             Push::Gap(count) => Some(count),
             Push::Message { .. } | Push::Run { .. } | Push::Bye(_) => None,
         });
-        self.queue.missed() + sent.sum::<u64>()
+        self.queue.gap_messages() + sent.sum::<u64>()
     }
 
-    /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It goes on counting
+    /// Whether the only queued gap has to wait for the acknowledgement of the gap before it. It keeps counting
     /// meanwhile. Gaps take no room: a peer that acknowledges nothing would otherwise cost one per dropped message.
     fn delays_gap(&self) -> bool {
         self.queue.is_only_a_gap() && matches!(self.pushes.newest(), Some(Push::Gap(_)))
@@ -341,7 +345,7 @@ impl Session {
             bye_state: ByeState::NotSent,
             cut_off: false,
             awaited: false,
-            deaf: false,
+            acks_paused: false,
         }
     }
 
@@ -449,13 +453,13 @@ impl Session {
     }
 
     /// Returns the room of its line listener; frame sessions have none.
-    pub fn home(&self) -> Option<&FoldKey> {
-        self.extras.get().home.as_ref()
+    pub fn listener_room(&self) -> Option<&FoldKey> {
+        self.extras.get().listener_room.as_ref()
     }
 
     /// Sets the room of its line listener.
-    pub fn set_home(&mut self, room: FoldKey) {
-        self.extras.update(|extras| extras.home = Some(room));
+    pub fn set_listener_room(&mut self, room: FoldKey) {
+        self.extras.update(|extras| extras.listener_room = Some(room));
     }
 
     /// Sets its rate limit.
@@ -512,7 +516,7 @@ impl Session {
         self.traffic.as_ref().map_or_else(|| self.extras.get().numbered, |traffic| traffic.pushes.numbered())
     }
 
-    /// Returns the messages dropped since [`Hub::poll_missed`](super::Hub::poll_missed) last named it.
+    /// Returns the messages dropped since [`Hub::poll_gap`](super::Hub::poll_gap) last named it.
     pub fn unlogged(&self) -> u64 {
         self.traffic.as_ref().map_or(0, |traffic| traffic.unlogged)
     }

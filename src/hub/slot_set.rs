@@ -1,4 +1,4 @@
-//! The set of slots that hold a session, as a bitmap in levels: finding the next one takes a few steps, however many
+//! The set of slots that hold a session, as a bitmap in levels. Finding the next one takes a few steps, however many
 //! slots were ever used.
 //!
 //! The sessions themselves are in `arena`.

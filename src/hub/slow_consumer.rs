@@ -22,7 +22,7 @@ pub(super) struct SlowConsumers {
     to_end: Vec<SessionKey>,
     /// Members for which senders need not wait now. `true` resumes all of the senders, because they may have waited
     /// for other reasons than the queue.
-    relieved: BTreeMap<SessionKey, bool>,
+    resumable: BTreeMap<SessionKey, bool>,
 }
 
 /// Full queues.
@@ -47,7 +47,7 @@ impl Hub {
     }
 
     /// Drops the oldest queued messages to rooms of a member until a message of this cost has room. Returns `false`,
-    /// and drops nothing, if dropping all of them might not be enough: a shared body stays in memory for other queues,
+    /// and drops nothing, if dropping all of them might not be enough. A shared body stays in memory for other queues,
     /// so only the member's own bytes count as freed.
     fn make_room(&mut self, member: SessionKey, cost: Cost) -> bool {
         let Some(session) = self.get(member).filter(|session| !session.is_over()) else { return false };
@@ -86,12 +86,12 @@ impl Hub {
     }
 
     /// Returns the next slow consumer whose session is to end.
-    pub fn poll_condemned(&mut self) -> Option<SessionKey> {
+    pub fn poll_slow_consumer(&mut self) -> Option<SessionKey> {
         self.slow.to_end.pop()
     }
 
-    /// Whether [`Hub::poll_condemned`] has one.
-    pub fn has_condemned(&self) -> bool {
+    /// Whether [`Hub::poll_slow_consumer`] has one.
+    pub fn has_slow_consumer(&self) -> bool {
         !self.slow.to_end.is_empty()
     }
 
@@ -103,13 +103,13 @@ impl Hub {
         }
     }
 
-    /// Whether [`Hub::poll_missed`] has one.
-    pub fn has_missed(&self) -> bool {
+    /// Whether [`Hub::poll_gap`] has one.
+    pub fn has_gap(&self) -> bool {
         !self.slow.unlogged.is_empty()
     }
 
-    /// Returns the next living session with newly dropped messages, and how many they are.
-    pub fn poll_missed(&mut self) -> Option<(SessionKey, u64)> {
+    /// Returns the next open session with newly dropped messages, and how many they are.
+    pub fn poll_gap(&mut self) -> Option<(SessionKey, u64)> {
         loop {
             let key = self.slow.unlogged.pop()?;
             if let Some(session) = self.get_mut(key) {
@@ -129,15 +129,15 @@ impl Hub {
     /// Under [`SlowPolicy::Block`], whether a body of `length` bytes for the room `target` has to wait for room in a
     /// member's queue. A message that would be refused, or is for no room, never waits.
     pub fn must_wait(&self, from: SessionKey, target: &[u8], length: usize) -> bool {
-        self.obstacle(from, target, length).is_some()
+        self.blocked_on(from, target, length).is_some()
     }
 
     /// Returns the first member that such a body has to wait for. A later message waits behind those that wait
     /// already.
     ///
-    /// When the memory of all queues is full, no message waits: the sessions that fill it need not be in the room, and
+    /// When the memory of all queues is full, no message waits. The sessions that fill it need not be in the room, and
     /// may never read.
-    pub fn obstacle(&self, from: SessionKey, target: &[u8], length: usize) -> Option<SessionKey> {
+    pub fn blocked_on(&self, from: SessionKey, target: &[u8], length: usize) -> Option<SessionKey> {
         if !self.holds_senders() || target.first() != Some(&b'#') {
             return None;
         }
@@ -164,54 +164,54 @@ impl Hub {
         }
     }
 
-    /// Returns the next member that has more room, or has left, since it was last returned: the first of its senders
+    /// Returns the next member that has more room, or has left, since it was last returned. The first of its senders
     /// may resume, or all of them.
-    pub fn poll_relieved(&mut self) -> Option<(SessionKey, bool)> {
-        let (member, all) = self.slow.relieved.pop_first()?;
+    pub fn poll_resumable(&mut self) -> Option<(SessionKey, bool)> {
+        let (member, all) = self.slow.resumable.pop_first()?;
         if let Some(session) = self.get_mut(member) {
             session.awaited = false;
         }
         Some((member, all))
     }
 
-    /// Whether [`Hub::poll_relieved`] has one.
-    pub fn has_relieved(&self) -> bool {
-        !self.slow.relieved.is_empty()
+    /// Whether [`Hub::poll_resumable`] has one.
+    pub fn has_resumable(&self) -> bool {
+        !self.slow.resumable.is_empty()
     }
 
     /// Records that senders which wait for this member may resume: the first of them, or `all`.
-    pub fn relieve(&mut self, member: SessionKey, all: bool) {
+    pub fn mark_resumable(&mut self, member: SessionKey, all: bool) {
         if self.get(member).is_some_and(|session| session.awaited) {
-            *self.slow.relieved.entry(member).or_default() |= all;
+            *self.slow.resumable.entry(member).or_default() |= all;
         }
     }
 
     /// Records that a member has ended.
-    pub(super) fn relieve_of(&mut self, key: SessionKey, session: &Session) {
+    pub(super) fn mark_resumable_at_end(&mut self, key: SessionKey, session: &Session) {
         if session.awaited {
-            self.slow.relieved.insert(key, true);
+            self.slow.resumable.insert(key, true);
         }
     }
 
     /// Sets whether the acknowledgements of this session no longer arrive. Meanwhile no sender waits for it: it could
     /// be for ever.
-    pub fn set_deaf(&mut self, key: SessionKey, deaf: bool) {
+    pub fn set_acks_paused(&mut self, key: SessionKey, acks_paused: bool) {
         let Some(session) = self.get_mut(key) else { return };
-        if std::mem::replace(&mut session.deaf, deaf) != deaf && deaf {
-            self.relieve(key, true);
+        if std::mem::replace(&mut session.acks_paused, acks_paused) != acks_paused && acks_paused {
+            self.mark_resumable(key, true);
         }
     }
 }
 
-/// What the payload of an RCV holds beside sender and body: ` `, ` 0001 `.
+/// Bytes of an RCV's payload beside sender and body: ` `, ` 0001 `.
 const RCV_SPACES: usize = 7;
 
 impl Session {
-    /// Whether a sender may wait for this member with an RCV of this payload length: the member would get it, and its
+    /// Whether a sender may wait for this member with an RCV of this payload length. The member would get it, and its
     /// reads free the queue. A lingering session does not read.
     fn is_waited_for(&self, payload_len: usize) -> bool {
         let lingers = matches!(self.path(), Path::Stream(None));
-        !lingers && !self.is_over() && !self.deaf && self.fits(SHORT_HEAD + payload_len, payload_len)
+        !lingers && !self.is_over() && !self.acks_paused && self.fits(SHORT_HEAD + payload_len, payload_len)
     }
 }
 

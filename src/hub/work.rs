@@ -37,7 +37,7 @@ pub mod cost {
     /// A deadline fires.
     pub const TIMER: u64 = 16;
     /// A session with dropped messages is named in the log.
-    pub const MISSED: u64 = 4;
+    pub const GAP_LOGGED: u64 = 4;
     /// A nonce is removed.
     pub const NONCE: u64 = 2;
 }

@@ -3,7 +3,7 @@
 //!
 //! Not here: the sockets, which are in `lab::sockets::baseline`.
 
-/// What the baseline does with the bytes that it receives.
+/// The task of the baseline with the bytes that it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pattern {
     /// TCP: every connection gets its own bytes back.

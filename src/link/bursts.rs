@@ -24,7 +24,7 @@ impl Gilbert {
     ///
     /// # Errors
     ///
-    /// `burst` is not a number of at least 1; or it is below `rate / (1 - rate)` with a rate below 1, so that less than
+    /// `burst` is not a number of at least 1; or it is below `rate / (1 - rate)` with a rate below 1. Then less than
     /// one datagram would separate the runs.
     pub fn new(rate: Probability, burst: f64) -> Result<Self, LinkError> {
         if !(burst >= 1.0 && burst.is_finite()) {

@@ -42,7 +42,7 @@ pub enum LinkError {
         source: UnitError,
     },
     /// A part that occurs twice.
-    #[error("{what} is given twice; each part of a link stands once")]
+    #[error("{what} is given twice; give each part of a link once")]
     Twice {
         /// The part.
         what: &'static str,
@@ -51,7 +51,7 @@ pub enum LinkError {
     #[error("a link has at least one part, like iid:.1; a perfect one is none")]
     Empty,
     /// `none` beside other parts.
-    #[error("none stands alone: it is the perfect link")]
+    #[error("`none` is the perfect link; it cannot be combined with other parts")]
     NotAlone,
     /// A burst that is not a length.
     #[error("a mean burst of {burst} datagrams is not possible: it is a number from 1 on")]

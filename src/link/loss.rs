@@ -35,9 +35,9 @@ pub enum LossModel {
     List(DropList),
     /// A cycle: everything passes for `on`, then nothing for `off`, counted from the first datagram.
     Blackhole {
-        /// How long everything passes.
+        /// Time during which everything passes.
         on: Seconds,
-        /// How long everything is lost.
+        /// Time during which everything is lost.
         off: Seconds,
     },
 }
@@ -63,9 +63,9 @@ impl LossModel {
         }
     }
 
-    /// The mean length of a run of consecutive losses of one flow, in datagrams, by the model's formula: the rate over
-    /// the probability that a loss is followed by none. `None` if nothing or everything is lost, or if it depends on
-    /// the sending times.
+    /// The mean length of a run of consecutive losses of one flow, in datagrams, by the model's formula. It is the rate
+    /// over the probability that a loss is followed by none. `None` if nothing or everything is lost, or if it depends
+    /// on the sending times.
     #[must_use]
     pub fn mean_burst(&self) -> Option<f64> {
         match self {

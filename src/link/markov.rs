@@ -37,8 +37,8 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// A bad state 0 and a good state 1: from good to bad with probability `p`, back with `r`, bad at index 0 with
-    /// probability `bad`.
+    /// A bad state 0 and a good state 1. It changes from good to bad with probability `p`, and back with `r`. At index
+    /// 0 it is bad with probability `bad`.
     pub(super) fn two(p: f64, r: f64, bad: f64, loss_bad: Probability, loss_good: Probability) -> Self {
         // Ordered so that one draw takes both states to the same successor as often as possible.
         let row = |to_bad: f64| [to_bad, 1.0, 1.0, 1.0];
@@ -55,9 +55,9 @@ impl Chain {
         Self { next, first, loss }
     }
 
-    /// The number of datagrams after which the initial state no longer matters: the least power of two after which the
-    /// distributions of any two states differ by at most 1 % in total variation. `None` beyond [`RESTART`], as for a
-    /// chain that alternates or never moves.
+    /// The number of datagrams after which the initial state no longer matters. It is the least power of two after
+    /// which the distributions of any two states differ by at most 1 % in total variation. `None` beyond [`RESTART`],
+    /// as for a chain that alternates or never moves.
     pub(super) fn memory(&self) -> Option<u64> {
         let mut after: [[f64; STATES]; STATES] = self.next.each_ref().map(|row| {
             let [zero, one, two, three] = *row;

@@ -1,7 +1,7 @@
 //! One direction of a simulated network: loses, delays, duplicates, damages and reorders datagrams.
 //!
 //! Datagrams pass it first after the socket on input, and last before the socket on output. The fate of a datagram is a
-//! function of (seed, direction, flow, index): flow is the ordinal in which its peer first appeared ([`Flows`]), index
+//! function of (seed, direction, flow, index). Flow is the ordinal in which its peer first appeared ([`Flows`]), index
 //! counts the datagrams of the flow. Only a blackhole and a rate limit depend on the time as well. Code that only
 //! drops, like a server that simulates loss on streams, uses [`Verdicts`]; [`Link`] delays and delivers datagrams as
 //! well.
@@ -319,8 +319,8 @@ impl<T: Payload> Link<T> {
     }
 
     /// Changes the configuration. Datagrams in transit, counters and indices stay. A new loss model judges as if it had
-    /// been in force from the beginning of each flow, and a blackhole counts from the next datagram on. The backlog of
-    /// a rate limit is kept at the new rate. A script stays in force.
+    /// been in force from the beginning of each flow. A blackhole counts from the next datagram on. The backlog of a
+    /// rate limit is kept at the new rate. A script stays in force.
     pub fn set_config(&mut self, now: Instant, config: LinkConfig) {
         if config.loss != self.config.loss {
             self.verdicts.set_model(config.loss.clone());

@@ -1,8 +1,8 @@
 //! Named network profiles.
 //!
 //! Latency, rate and loss of `3g`, `edge`, `wifi` and `dsl` are those in the README of comcast (a tool that simulates
-//! bad networks): half of its latency per direction, its loss and rate per direction. `satellite` is RFC 2488 section
-//! 2: 279 ms for one hop over a geostationary satellite at the edge of its view, and a bit error rate of 10^-7, which
+//! bad networks). They are half of its latency per direction, its loss and rate per direction. `satellite` is RFC 2488
+//! section 2: 279 ms for one hop over a geostationary satellite at the edge of its view. A bit error rate of 10^-7
 //! damages one in a thousand datagrams of 1,200 bytes.
 
 use std::str::FromStr;

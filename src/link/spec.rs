@@ -392,10 +392,10 @@ mod tests {
                 "rate:0",
                 "rate: `0` is not a rate: it must be at least 1 bit per second, like 1mbit or 750kbit",
             ),
-            ("iid:.1+ge:.1", "the loss model is given twice; each part of a link stands once"),
-            ("delay:1,1+jitter:1", "the jitter is given twice; each part of a link stands once"),
-            ("mtu:1 mtu:1", "mtu is given twice; each part of a link stands once"),
-            ("none+iid:.1", "none stands alone: it is the perfect link"),
+            ("iid:.1+ge:.1", "the loss model is given twice; give each part of a link once"),
+            ("delay:1,1+jitter:1", "the jitter is given twice; give each part of a link once"),
+            ("mtu:1 mtu:1", "mtu is given twice; give each part of a link once"),
+            ("none+iid:.1", "`none` is the perfect link; it cannot be combined with other parts"),
             ("profile:5g", "`5g` is not a profile; there are 3g, edge, wifi, dsl, satellite"),
         ] {
             assert_eq!(refusal(text), sentence, "{text:?}");
@@ -480,7 +480,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back_as_the_same_link(parts in prop::collection::vec(part(), 1..6)) {
+        fn the_text_of_a_link_parses_to_the_same_link(parts in prop::collection::vec(part(), 1..6)) {
             let mut link = LinkConfig::perfect();
             for part in &parts {
                 // Not every burst is possible at every rate.

@@ -21,7 +21,7 @@ pub struct Verdicts {
     chain: Option<Chain>,
     /// The last queried index, and its state, by flow.
     states: Recent<u64, Option<(u64, ChainState)>>,
-    /// When a blackhole began.
+    /// Start of a blackhole.
     origin: Option<Instant>,
     /// The elapsed part of a blackhole's cycle at that time.
     phase: Duration,

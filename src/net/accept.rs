@@ -14,7 +14,7 @@ use crate::log_limiter::LogLimiter;
 /// The first and the longest pause when no descriptor is free.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// How long to wait after an error of a listener, usually because no descriptor is free: twice as long each time.
+/// Pause after an error of a listener, usually because no descriptor is free. It doubles each time.
 #[derive(Debug)]
 pub(crate) struct AcceptPause {
     /// The beginning of its warnings.

@@ -45,7 +45,7 @@ thread_local! {
     static BATCH: RefCell<Batch> = RefCell::new(Batch::new());
 }
 
-/// What a socket is bound to, as far as receiving and sending depend on it.
+/// The binding of a socket, as far as receiving and sending depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     /// The family is IPv6, and no other.
@@ -55,9 +55,9 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// The binding of an unconnected socket. On a wildcard address, the system reports the destination of
-    /// each datagram from now on, where it can: an answer has to leave from there (IP_PKTINFO, ip(7);
-    /// IPV6_RECVPKTINFO, RFC 3542 section 6.1).
+    /// The binding of an unconnected socket. On a wildcard address, the system reports the destination of each datagram
+    /// from now on, where it can. An answer has to leave from there (IP_PKTINFO, ip(7); IPV6_RECVPKTINFO, RFC 3542
+    /// section 6.1).
     pub(crate) fn of(socket: &UdpSocket) -> io::Result<Self> {
         let addr = socket.local_addr()?;
         let is_wildcard = addr.ip().is_unspecified();
@@ -77,7 +77,7 @@ impl Binding {
     }
 }
 
-/// Where a datagram came from.
+/// The source of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     addr: SocketAddr,
@@ -114,7 +114,7 @@ impl Batch {
         BATCH.with_borrow_mut(act)
     }
 
-    /// Receives what is there, up to a full batch. Returns the number: fewer than [`COUNT`] if there was no more.
+    /// Receives the available datagrams, up to a full batch. Returns the number: fewer than [`COUNT`] if no more came.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use crate::sim::split_sender;
 
 impl Event {
     /// Converts an event of a [`client::Client`], such as one of a [`Sim`](crate::sim::Sim), as of `now`. `None` if it
-    /// is for a driver (a connection to make, a path to check) or is the [outcome](crate::reliable::Outcome) of a
-    /// request, which the asynchronous client returns from its future.
+    /// is for a driver (a connection to make, a path to check). Also if it is the [outcome](crate::reliable::Outcome)
+    /// of a request, which the asynchronous client returns from its future.
     ///
     /// So the logic of a program on [`Client`](super::Client) is tested in the simulator: see `examples/bot_in_sim.rs`.
     ///

@@ -27,7 +27,7 @@ use crate::units::later;
 /// Most bytes of datagrams that wait to be taken; more are dropped, as in the system's buffers.
 const MAX_DATAGRAM_BYTES: usize = 1 << 20;
 
-/// What [`Core::poll`] reports.
+/// An event of [`Core::poll`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -39,7 +39,7 @@ pub enum Event {
     Readable(ConnId),
     /// Everything sent to a peer is written; its queue is empty.
     Drained(ConnId),
-    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays first: this
+    /// A peer is gone, and with it any input that was not taken. After an orderly close the input stays first. This
     /// event then follows it, as long as some input is taken every minute, for at most ten minutes.
     Disconnected(ConnId, CloseReason),
     /// A datagram was received.
@@ -244,8 +244,8 @@ impl Core {
         }
     }
 
-    /// When [`Core::poll`] is due even if [no socket is ready](Core::as_fd): a deadline, or now where output or events
-    /// wait. `None` means never. Ask again after every call that sends, connects or closes.
+    /// The time at which [`Core::poll`] is due even if [no socket is ready](Core::as_fd): a deadline, or now if output
+    /// or events wait. `None` means never. Ask again after every call that sends, connects or closes.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let has_events = self.single_loop.look(|host| !host.handler().events.is_empty());
@@ -367,13 +367,13 @@ impl Core {
         self.single_loop.look(|host| host.memory())
     }
 
-    /// How many datagrams were dropped because earlier ones were not taken.
+    /// Number of datagrams dropped because earlier ones were not taken.
     pub fn lost_datagrams(&self) -> u64 {
         self.single_loop.look(|host| host.handler().lost)
     }
 }
 
-/// The descriptor of the epoll or kqueue instance, to join a loop of the owner's: once it is readable, or
+/// The descriptor of the epoll or kqueue instance, to join a loop of the owner's. Once it is readable, or
 /// [`Core::poll_timeout`] has come, call [`Core::poll`] with a timeout of zero.
 ///
 /// ```

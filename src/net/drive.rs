@@ -28,7 +28,7 @@ use transport::ClientTransport;
 
 /// The pause before checking again whether unsent output has drained.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
-/// How long the last bytes of a connection may take.
+/// Time limit for the last bytes of a connection.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// The user of a driven client: makes requests, and receives events. It has no socket.
@@ -46,13 +46,13 @@ pub(crate) trait Application {
     /// Called before the loop waits: all events are handed out, and all requests taken.
     fn flush(&mut self, client: &Client);
 
-    /// How many bytes of messages may be read in this turn.
+    /// Number of bytes of messages that may be read in this turn.
     fn free(&self, client: &Client) -> usize {
         let _ = client;
         usize::MAX
     }
 
-    /// When [`Application::handle_wakeup`] is due; `None` means never.
+    /// The time at which [`Application::handle_wakeup`] is due; `None` means never.
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// Waits until `handle_wakeup` or `ask` has something new. Can be dropped at any await without loss.
@@ -165,7 +165,7 @@ impl Driven {
         }
     }
 
-    /// When the client or its transport has something to do; `None` means never.
+    /// The next deadline of the client or its transport; `None` means never.
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let due = self.client.poll_timeout();
         // Output that is due but has no room would be due again at once.
@@ -173,7 +173,7 @@ impl Driven {
         [due, self.transport.deadline()].into_iter().flatten().min()
     }
 
-    /// Sends what is left. Returns why there is no connection, if there is none.
+    /// Sends the remaining bytes. Returns why there is no connection, if there is none.
     async fn finish(&mut self) -> Option<io::Error> {
         while let Some(bytes) = self.client.poll_transmit(rt::now()) {
             self.transport.send(rt::now(), bytes, self.client.has_heard()).await;

@@ -1,6 +1,6 @@
 //! TCP connections to a host with several addresses: Happy Eyeballs, RFC 8305.
 //!
-//! An address without an answer, because its family is not routed or its path drops packets, delays the others by
+//! An address may not answer because its family is not routed or its path drops packets. It delays the others by
 //! [`DELAY`] and hides none of them. Resolving the name is left to the caller.
 
 use std::io;
@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 
 use super::rt;
 
-/// How long one address is tried before the next is tried as well: the Connection Attempt Delay of RFC 8305 section 5.
+/// Time between the attempts with one address and the next: the Connection Attempt Delay of RFC 8305 section 5.
 const DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the first of these addresses that answers. They are tried in order, the next one when the last

@@ -9,7 +9,7 @@
 //! use sayagain::net::{Engine, blocking::Client};
 //!
 //! let chat = Engine::chat(&["tcp://127.0.0.1:0"], ServerConfig::default())?;
-//! let (ada, _events) = Client::builder(chat.places()[0].to_string()).name("ada").connect_blocking()?;
+//! let (ada, _events) = Client::builder(chat.listen_addrs()[0].to_string()).name("ada").connect_blocking()?;
 //! println!("{:?}", ada.send("ada", "Hello, me!"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -16,7 +16,7 @@ pub enum OpenError {
     Url {
         /// As it was given.
         url: String,
-        /// What is wrong with it.
+        /// The error in it.
         source: UrlError,
     },
     /// The URL is of a scheme that the chat does not speak.

@@ -19,20 +19,20 @@ pub(crate) fn raise_open_files() -> usize {
     limit.and_then(|(soft, _)| usize::try_from(soft).ok()).unwrap_or(usize::MAX)
 }
 
-/// How many connections a limit of open files allows. An eighth is kept for everything else, but at most 64 files.
+/// Number of connections that a limit of open files allows. An eighth is kept for everything else, but at most 64 files.
 #[must_use]
 pub(crate) fn connections_within(open_files: usize) -> usize {
     open_files - RESERVE.min(open_files / 8)
 }
 
-/// How many connections are possible with a thread for each. An eighth of the threads is kept for everything
+/// Number of connections possible with a thread for each. An eighth of the threads is kept for everything
 /// else. `usize::MAX` if no limit is known.
 #[must_use]
 pub(crate) fn connections_by_threads() -> usize {
     without_part(threads_within(&Limits::of_this_process()), 8)
 }
 
-/// How many threads an engine may have for connections, including refused ones. A sixteenth is kept back: a
+/// Most threads of an engine for connections, including refused ones. A sixteenth is kept back: a
 /// process that has no room to start a thread is aborted.
 pub(crate) fn connection_threads() -> usize {
     without_part(threads_within(&Limits::of_this_process()), 16)
@@ -54,7 +54,7 @@ const SPACE_PER_PROCESSOR: usize = 512 << 20;
 /// Address space of everything else, in bytes: the program, and threads that do not depend on connections.
 const OWN_SPACE: usize = 128 << 20;
 
-/// What bounds the threads of a process; `None` is no bound, or an unknown one.
+/// Limits of the threads of a process; `None` is no limit, or an unknown one.
 struct Limits {
     /// vm.max_map_count.
     mappings: Option<usize>,

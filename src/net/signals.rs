@@ -31,10 +31,10 @@ use super::engine::Engine;
 use super::rt;
 use crate::service::Service;
 
-/// How long the shutdown may take.
+/// Time limit of the shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a server ended.
+/// The end of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Shut down on request; every session got its BYE.

@@ -13,7 +13,7 @@ pub(crate) struct Keepalive {
     idle: Duration,
     /// The time between two probes.
     interval: Duration,
-    /// How many unanswered probes end the connection.
+    /// Number of unanswered probes that end the connection.
     probes: u32,
 }
 

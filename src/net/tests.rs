@@ -28,7 +28,7 @@ struct Broadcast {
     peers: Vec<Peer>,
     woken: VecDeque<ConnId>,
     closing: bool,
-    /// How much `fill` returns at most, if it is to be little.
+    /// Limit of the bytes that `fill` returns, if it is to be small.
     at_once: Option<usize>,
     /// Counts the live instances.
     _token: Arc<()>,
@@ -502,5 +502,5 @@ fn an_engine_name_reads_back_and_an_unknown_one_is_refused_in_one_line() {
         assert_eq!(kind.to_string().parse(), Ok(kind));
     }
     let error = "select".parse::<EngineKind>().unwrap_err().to_string();
-    assert_eq!(error, "`select` is no engine; write tasks, poll, threads");
+    assert_eq!(error, "`select` is not an engine; write tasks, poll, threads");
 }

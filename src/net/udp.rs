@@ -15,7 +15,7 @@ use super::rt;
 use crate::log_limiter::LogLimiter;
 use crate::service::Transmit;
 
-/// How long datagrams wait for a full socket before they are dropped. Those that matter are retransmitted.
+/// Longest wait of a datagram for a full socket before it is dropped. Retransmission covers those that matter.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// The pause after an error that no datagram explains.
@@ -32,7 +32,7 @@ pub(crate) fn connected_to(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// What a receive loop does after an error that no datagram explains: a warning, and a pause of [`PAUSE`].
+/// Handles an error of a receive loop that no datagram explains: a warning, and a pause of [`PAUSE`].
 #[derive(Debug, Default)]
 pub(crate) struct ReceivePause {
     /// The beginning of its warnings.
@@ -89,7 +89,7 @@ impl DatagramListener {
         Ok(Self { socket, binding, unsent: AtomicU64::new(0), warnings: Mutex::default() })
     }
 
-    /// Receives what is there, up to a full batch. Returns the number, and whether there may be more.
+    /// Receives the available datagrams, up to a full batch. Returns the number, and whether there may be more.
     pub(crate) fn receive(&self, batch: &mut Batch) -> io::Result<(usize, bool)> {
         let count = batch.receive(&self.socket, self.binding)?;
         Ok((count, count == COUNT))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::wire::Id;
 
-/// How far ahead of the next expected push one is buffered: twice the sender's largest window. A bound, so that a peer
+/// Largest distance of a buffered push from the expected one: twice the sender's largest window. A bound, so that a peer
 /// with wrong numbers cannot make a client buffer everything.
 pub(super) const MAX_HELD: u64 = 64;
 

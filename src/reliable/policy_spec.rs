@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_policy_displays_parses_to_the_same_policy() {
+    fn the_text_of_a_policy_parses_to_the_same_policy() {
         let growths = [
             Growth::Fixed,
             Growth::Linear,

@@ -27,7 +27,7 @@ pub enum Preset {
     /// sends: 7 are the fewest that reach the 100 s for which TCP has to keep trying (R2, RFC 9293 section 3.8.3).
     /// Without a measured timeout it gives up after 123 s.
     Rto,
-    /// `quic-pto`, RFC 9002 sections 6.2.1 and 6.2.2: without a sample, kInitialRtt 333 ms gives 333 ms + 4 (333 ms /
+    /// `quic-pto`, RFC 9002 sections 6.2.1 and 6.2.2. Without a sample, kInitialRtt 333 ms gives 333 ms + 4 (333 ms /
     /// 2) = 999 ms, doubled without a cap. QUIC's idle timeout ends it, which a single request does not have; here,
     /// after 4 retries. Its measured timeout has a floor of 1 ms (kGranularity).
     QuicPto,

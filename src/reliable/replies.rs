@@ -75,7 +75,7 @@ impl Replies {
     }
 
     /// Looks up a request by its id and the hash of its frame.
-    pub fn look(&self, id: Id, hash: u32) -> Seen {
+    pub fn lookup(&self, id: Id, hash: u32) -> Seen {
         if self.forgetful || id.get() > self.newest {
             return Seen::New;
         }
@@ -174,7 +174,7 @@ impl Replies {
         true
     }
 
-    /// Records the answer, any byte but 0, of a request that [`Replies::look`] found to be new.
+    /// Records the answer, any byte but 0, of a request that [`Replies::lookup`] found to be new.
     pub fn record(&mut self, id: Id, hash: u32, answer: u8) {
         self.widen_for(id);
         let id = id.get();
@@ -269,20 +269,20 @@ mod tests {
     #[test]
     fn a_repeat_gets_the_same_answer_and_another_frame_a_conflict() {
         let mut window = Replies::new();
-        assert_eq!(window.look(id(7), 70), Seen::New);
+        assert_eq!(window.lookup(id(7), 70), Seen::New);
         window.record(id(7), 70, 3);
-        assert_eq!(window.look(id(7), 70), Seen::Repeat(3));
-        assert_eq!(window.look(id(7), 71), Seen::Conflict);
+        assert_eq!(window.lookup(id(7), 70), Seen::Repeat(3));
+        assert_eq!(window.lookup(id(7), 71), Seen::Conflict);
     }
 
     #[test]
     fn an_id_that_was_skipped_is_new_while_it_is_in_the_window_and_stale_below() {
         let mut window = Replies::new();
         window.record(id(2_000), 1, 1);
-        assert_eq!(window.look(id(2_000 - WINDOW + 1), 5), Seen::New);
-        assert_eq!(window.look(id(2_000 - WINDOW), 5), Seen::Stale);
+        assert_eq!(window.lookup(id(2_000 - WINDOW + 1), 5), Seen::New);
+        assert_eq!(window.lookup(id(2_000 - WINDOW), 5), Seen::Stale);
         window.record(id(1_500), 9, 2);
-        assert_eq!(window.look(id(1_500), 9), Seen::Repeat(2));
+        assert_eq!(window.lookup(id(1_500), 9), Seen::Repeat(2));
     }
 
     #[test]
@@ -292,9 +292,9 @@ mod tests {
             window.record(id(n), 1, 1);
         }
         window.record(id(WINDOW + 5), 2, 1);
-        assert_eq!(window.look(id(1), 1), Seen::Stale);
-        assert_eq!(window.look(id(WINDOW + 1), 1), Seen::New);
-        assert_eq!(window.look(id(WINDOW), 1), Seen::Repeat(1));
+        assert_eq!(window.lookup(id(1), 1), Seen::Stale);
+        assert_eq!(window.lookup(id(WINDOW + 1), 1), Seen::New);
+        assert_eq!(window.lookup(id(WINDOW), 1), Seen::Repeat(1));
     }
 
     #[test]
@@ -302,8 +302,8 @@ mod tests {
         let mut window = Replies::new();
         window.record(id(3), 1, 1);
         window.record(id(crate::wire::MAX_ID), 2, 1);
-        assert_eq!(window.look(id(crate::wire::MAX_ID), 2), Seen::Repeat(1));
-        assert_eq!(window.look(id(3), 1), Seen::Stale);
+        assert_eq!(window.lookup(id(crate::wire::MAX_ID), 2), Seen::Repeat(1));
+        assert_eq!(window.lookup(id(3), 1), Seen::Stale);
         window.record(id(crate::wire::MAX_ID - WINDOW + 1), 3, 1);
         let ring = window.older.unwrap();
         assert!(ring.answers.len() <= 1_024 && ring.hashes.len() == ring.answers.len());
@@ -326,7 +326,7 @@ mod tests {
     }
 
     impl Model {
-        fn look(&self, id: u64, hash: u32) -> Seen {
+        fn lookup(&self, id: u64, hash: u32) -> Seen {
             let newest = self.recorded.keys().next_back().copied().unwrap_or(0);
             match self.recorded.get(&id) {
                 _ if id + WINDOW <= newest => Seen::Stale,
@@ -355,8 +355,8 @@ mod tests {
             for step in 0..1_500 {
                 let at = next_id(&mut rng, newest);
                 let hash = rng.random_range(0..2);
-                let seen = window.look(id(at), hash);
-                assert_eq!(seen, model.look(at, hash), "seed {seed}, step {step}, id {at}");
+                let seen = window.lookup(id(at), hash);
+                assert_eq!(seen, model.lookup(at, hash), "seed {seed}, step {step}, id {at}");
                 if seen == Seen::New {
                     let (before, growth) = (window.cost(), window.growth_for(id(at)));
                     let answer = rng.random_range(1..=u8::MAX);
@@ -377,7 +377,7 @@ mod tests {
             let (mut window, mut model, mut newest) = (Replies::new(), Model::default(), 0);
             for step in 0..1_500 {
                 let at = next_id(&mut rng, newest);
-                let (seen, is) = (window.look(id(at), 1), model.look(at, 1));
+                let (seen, is) = (window.lookup(id(at), 1), model.lookup(at, 1));
                 repeats += usize::from(matches!(seen, Seen::Repeat(_)));
                 stale += usize::from(seen == Seen::Stale && is != Seen::Stale);
                 assert!(
@@ -392,7 +392,7 @@ mod tests {
                 let may_grow = rng.random_ratio(1, 100);
                 let is_kept = may_grow || window.growth_for(id(at)) == 0 || window.narrow_for(id(at));
                 if !is_kept {
-                    assert_eq!(window.look(id(at), 1), Seen::Stale, "seed {seed}, step {step}, id {at}");
+                    assert_eq!(window.lookup(id(at), 1), Seen::Stale, "seed {seed}, step {step}, id {at}");
                     continue;
                 }
                 let before = window.cost();

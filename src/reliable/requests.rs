@@ -2,10 +2,10 @@
 //!
 //! Every request ends in exactly one [`Outcome`]. A request gets its id when it is first sent, and is repeated under
 //! that id with the same bytes. At most `window` requests are in flight, and none [`super::WINDOW`] or more below the
-//! newest id, so that the server's dedup window still holds each of them. The client decides what a connection is and
-//! when to send.
+//! newest id. So the server's dedup window still holds each of them. The client decides what a connection is and when
+//! to send.
 //!
-//! A 429 does not end a request: it returns to its place in the queue and is sent under a new id after the wait; see
+//! A 429 does not end a request. It returns to its place in the queue and is sent under a new id after the wait; see
 //! [`Requests::ask_anew`]. So does a request that was refused because the server shuts down.
 
 use std::collections::VecDeque;
@@ -304,11 +304,11 @@ impl Requests {
     }
 
     /// Handles a refusal that allows a retry after `wait`. The request returns to its place in the queue, before
-    /// everything that was queued after it; nothing new is sent until then, and requests in flight continue. The code
+    /// everything that was queued after it. Nothing new is sent until then, and requests in flight continue. The code
     /// and text become its outcome if it is not sent again.
     ///
     /// `None` if there is no such request, or if the retry would exceed its policy's deadline or a total wait of
-    /// [`MAX_SLOWED`](super::MAX_SLOWED): then the refusal is its [answer](Requests::answered).
+    /// [`MAX_SLOWED`](super::MAX_SLOWED). Then the refusal is its [answer](Requests::answered).
     pub fn ask_anew(
         &mut self,
         now: Instant,

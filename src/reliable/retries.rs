@@ -286,7 +286,7 @@ impl<K: Copy + Ord, T> Retries<K, T> {
         Some(Transmission { key, request: &sent.request, sends: sent.sends(), due: sent.due })
     }
 
-    /// Takes the time of an answer as a sample of the round-trip time, unless the request was repeated: by Karn's rule,
+    /// Takes the time of an answer as a sample of the round-trip time, unless the request was repeated. By Karn's rule,
     /// that sample would be ambiguous.
     pub(super) fn sample(&mut self, now: Instant, key: K) {
         if let Some(request) = self.in_flight.get(&key).filter(|request| request.sends() == 1) {

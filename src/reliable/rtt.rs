@@ -8,7 +8,7 @@ use crate::units::Seconds;
 /// 2.
 ///
 /// The caller applies Karn's rule (section 3): a sample must come from a request that was sent once, or whose answer
-/// names the send; the answer to a repeated request may belong to any of its sends. The caller also doubles on a
+/// names the send. The answer to a repeated request may belong to any of its sends. The caller also doubles on a
 /// timeout (section 5.5): see [`Backoff`](super::Backoff).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RttEstimator {

@@ -1,7 +1,7 @@
 //! Formulas for one request under a retry policy, to compare measurements with.
 //!
 //! Assumptions: each datagram is lost independently, with probability `up` on its way to the server and `down` on its
-//! way back, and an answer that arrives arrives at once. [`success`](crate::reliable::success) is the probability of an
+//! way back. An answer that is not lost takes no time. [`success`](crate::reliable::success) is the probability of an
 //! answer. Nothing here draws or measures.
 
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn executions_without_dedup(up: Probability, down: Probability, max: u32) ->
 }
 
 /// The probability that a request is executed, of at most `max` sends, by a server that executes none twice: 1 -
-/// up^max. Nothing else prevents the execution: until a send arrives there is no answer, and the next send happens.
+/// up^max. Nothing else prevents the execution: until a send arrives there is not an answer, and the next send happens.
 #[must_use]
 pub fn executed(up: Probability, max: u32) -> f64 {
     1.0 - up.get().powf(f64::from(max))
@@ -44,9 +44,9 @@ pub fn executed(up: Probability, max: u32) -> f64 {
 /// The mean time to ack of an answered request, in seconds from its first send.
 ///
 /// The first send that survives both ways brings the answer, so this is the mean of the sends' times, weighted by that
-/// probability. `None` if no exact mean is known: with no chance of an answer; with jitter and a deadline; with a
-/// jitter whose timeouts the cap may cut depending on earlier draws; and with an adaptive policy whose measured timeout
-/// would differ from its first one.
+/// probability. `None` if no exact mean is known. That is so with no chance of an answer, with jitter and a deadline,
+/// and with a jitter whose timeouts the cap may cut depending on earlier draws. It is so too with an adaptive policy
+/// whose measured timeout would differ from its first one.
 #[must_use]
 pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
     let each = answered(up, down);

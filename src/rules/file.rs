@@ -126,7 +126,7 @@ impl Source {
         list: &Spanned<Vec<Spanned<String>>>,
     ) -> Result<Vec<OriginPattern>, RulesError> {
         if list.get_ref().is_empty() {
-            return Err(self.wrong(list, format!("`{key}` is empty; leave it out or name a place")));
+            return Err(self.wrong(list, format!("`{key}` is empty; leave it out or name an origin")));
         }
         let place = |text: &Spanned<String>| text.get_ref().parse().map_err(|what| self.wrong(text, what));
         list.get_ref().iter().map(place).collect()

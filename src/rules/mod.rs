@@ -35,7 +35,7 @@ use origin::Shown;
 pub use origin::{OriginPattern, UNKNOWN_ID};
 use pattern::{Pattern, Subject};
 
-/// The most rules that [`Rules::deny_all_names`] searches for one that admits a place.
+/// The most rules that [`Rules::deny_all_names`] searches for one that admits an origin.
 pub const MAX_TRIED_FOR_ALL: usize = 64;
 
 /// The most characters of a text from a rules file that are shown.
@@ -70,7 +70,7 @@ pub struct Rule {
     listener: Option<String>,
 }
 
-/// The verdict for a name at a place, and the rule that caused it.
+/// The verdict for a name from an origin, and the rule that caused it.
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'a> {
     /// No rule matches.
@@ -112,7 +112,7 @@ impl Rules {
         Self { anonymous, rules, exact, globs, for_all }
     }
 
-    /// Adds a rule for a name, or for all names that match a glob (`worker-*`), from these places, or from anywhere if
+    /// Adds a rule for a name, or for all names that match a glob (`worker-*`), from these origins, or from all if
     /// there are none. A name that a rule matches is an expected one.
     ///
     /// # Errors
@@ -175,9 +175,9 @@ impl Rules {
         self.rules.iter().filter_map(|rule| rule.listener.as_deref())
     }
 
-    /// Whether this origin may use no name at all on this listener: a rule for every name (`*`) denies the place, or
-    /// one restricts every name and no rule admits the place. With more than [`MAX_TRIED_FOR_ALL`] rules to search, the
-    /// answer is no.
+    /// Whether this origin may use no name at all on this listener. Either a rule for every name (`*`) denies the
+    /// origin, or one restricts every name and no rule admits the origin. With more than [`MAX_TRIED_FOR_ALL`] rules to
+    /// search, the answer is no.
     #[must_use]
     pub fn deny_all_names(&self, from: &Remote, listener: Option<&str>) -> bool {
         if self.for_all.is_empty() || self.rules.len() > MAX_TRIED_FOR_ALL {
@@ -225,7 +225,7 @@ impl Rules {
 }
 
 impl Rule {
-    /// Whether it restricts who may use its names, instead of only denying some.
+    /// Whether it restricts the origins of its names, instead of only denying some.
     fn restricts(&self) -> bool {
         self.allow.is_some() || self.listener.is_some()
     }
@@ -244,7 +244,7 @@ impl Rule {
     }
 }
 
-/// The first of these places that matches the origin.
+/// The first of these patterns that matches the origin.
 fn place_of(places: &[OriginPattern], from: &Remote) -> Option<OriginPattern> {
     places.iter().copied().find(|place| place.holds(from))
 }
@@ -267,7 +267,7 @@ impl Verdict<'_> {
         matches!(self, Self::Denied(..))
     }
 
-    /// The verdict in one line, for this name and place.
+    /// The verdict in one line, for this name and origin.
     #[must_use]
     pub fn explain(&self, name: &Name, from: &Remote) -> String {
         let from = Shown(from);

@@ -102,11 +102,11 @@ impl FromStr for OriginPattern {
 fn network(text: &str) -> Result<IpNet, String> {
     let shown = || escape_short(text.as_bytes(), SHOWN);
     if text.contains('/') && text.parse::<IpNet>().is_err() {
-        return Err(format!("`{}` is no network; write 10.0.0.0/8 or 2001:db8::/32", shown()));
+        return Err(format!("`{}` is not a network; write 10.0.0.0/8 or 2001:db8::/32", shown()));
     }
     let net: IpNet = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
         format!(
-            "`{}` is no place; write loopback, unix, uid:1000, gid:100, 10.0.0.0/8 or 2001:db8::/32",
+            "`{}` is not an origin; write loopback, unix, uid:1000, gid:100, 10.0.0.0/8 or 2001:db8::/32",
             shown()
         )
     })?;

@@ -1,8 +1,8 @@
 //! Name patterns of rules: a name, or a glob with `*` for any run of characters and `?` for one.
 //!
 //! A rule for `admin` has to cover `ADMIN` and a Cyrillic look-alike, or it would protect nothing. So names are
-//! compared by their appearance ([`ClashKeys`]) and by their fold key, and the literal parts of a glob are converted to
-//! the same forms.
+//! compared by their appearance ([`ClashKeys`]) and by their fold key. The literal parts of a glob are converted to the
+//! same forms.
 
 use crate::names::{ClashKeys, MAX_NAME_CHARS, Name, NameError, folded, looks};
 
@@ -18,8 +18,8 @@ pub(super) enum Pattern {
     Glob([Vec<GlobStep>; FORMS]),
 }
 
-/// A glob in lower case, as a fold key, and as each clash key, unchanged and with `m` for each `rn`: a `?` is one
-/// character of each.
+/// The forms of a glob: in lower case, as a fold key, and as each clash key, unchanged and with `m` for each `rn`. A
+/// `?` is one character of each.
 const FORMS: usize = 6;
 
 /// One step of a glob.

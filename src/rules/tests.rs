@@ -158,8 +158,8 @@ fn an_error_names_its_line() {
             "[[rule]]\nname = 'a b'\nlistener = 'tcp'",
             "line 2: no name can match `a b`: a name holds white space or a control character",
         ),
-        ("[[rule]]\nname = 'a'\nallow = []", "line 3: `allow` is empty; leave it out or name a place"),
-        ("[[rule]]\nname = 'a'\ndeny = []", "line 3: `deny` is empty; leave it out or name a place"),
+        ("[[rule]]\nname = 'a'\nallow = []", "line 3: `allow` is empty; leave it out or name an origin"),
+        ("[[rule]]\nname = 'a'\ndeny = []", "line 3: `deny` is empty; leave it out or name an origin"),
         (
             "[[rule]]\nname = 'a'\nlistener = ''",
             "line 3: `listener` is empty; leave it out or name a listener",
@@ -170,7 +170,7 @@ fn an_error_names_its_line() {
         ),
         (
             "[[rule]]\nname = 'a'\nallow = ['10.0.0.0/33']",
-            "line 3: `10.0.0.0/33` is no network; write 10.0.0.0/8 or 2001:db8::/32",
+            "line 3: `10.0.0.0/33` is not a network; write 10.0.0.0/8 or 2001:db8::/32",
         ),
         (
             "[[rule]]\nname = 'a'\nallow = ['uid:x']",
@@ -184,7 +184,7 @@ fn an_error_names_its_line() {
         assert_eq!(refusal(text), error, "{text}");
     }
     let home = refusal("[[rule]]\nname = 'a'\nallow = ['home']");
-    assert!(home.starts_with("line 3: `home` is no place; write loopback, unix,"), "{home}");
+    assert!(home.starts_with("line 3: `home` is not an origin; write loopback, unix,"), "{home}");
     let escape = refusal("[[rule]]\nname = 'a'\nallow = [\"\\u001b[2J\\n\"]");
     assert!(escape.contains(r"`\x1b[2J\x0a`"), "{escape}");
 }

@@ -1,6 +1,6 @@
 //! Applies the access rules to sessions: which names may be registered or resumed, and from where.
 //!
-//! How rules are matched is in [`crate::rules`].
+//! Rules are matched in [`crate::rules`].
 
 use std::time::Instant;
 

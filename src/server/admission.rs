@@ -2,8 +2,8 @@
 //!
 //! Each host has a count of its connections and of its sessions that have no connection: sessions that linger, and
 //! sessions over UDP. A session with a connection counts as that connection. A small share of the totals is reserved
-//! for peers on this machine, so that a flood from elsewhere does not lock out the operator. How much each peer may
-//! send is in `rate_limit`.
+//! for peers on this machine, so that a flood from elsewhere does not lock out the operator. The limits of what each
+//! peer may send are in `rate_limit`.
 
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ fn share(total: usize, host: Option<Host>) -> usize {
 /// admitted connections, until its peer has closed it. Further refused connections are closed without an ERR.
 pub(super) const MAX_REFUSED_OPEN: usize = 16;
 
-/// How a connection was admitted or refused, until it is [closed](Admission::leave).
+/// The admission or refusal of a connection, until it is [closed](Admission::leave).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdmissionClass {
     /// Admitted, and counted for its host.

@@ -22,7 +22,7 @@ use crate::wire::{Frame, SndArgs, Verb};
 /// The most bytes after a paused frame that are read in search of acknowledgements.
 const MAX_SCANNED: usize = 64 << 10;
 
-/// When a sender that cannot be paused may retry.
+/// The retry delay of a sender that cannot be paused.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The paused senders, by the session that they wait for, then in the order in which they began to wait.
@@ -113,7 +113,7 @@ impl Server {
 
     fn seen(&self, key: SessionKey, frame: &Frame<'_>) -> Option<Seen> {
         let (id, session) = (frame.id?, self.hub.get(key)?);
-        Some(session.replies().look(id, self.secrets.frame_hash(frame)))
+        Some(session.replies().lookup(id, self.secrets.frame_hash(frame)))
     }
 
     /// Pauses a connection if its next message, a body of `length` bytes for `target`, has to wait. Returns the session
@@ -128,7 +128,7 @@ impl Server {
         if self.is_draining() {
             return None;
         }
-        let member = self.hub.obstacle(key, target, length)?;
+        let member = self.hub.blocked_on(key, target, length)?;
         let acknowledges = self.hub.get(key).is_some_and(|session| session.form == Form::Tagged);
         let waiting = self.streams.get_mut(conn)?.gate.pause_for_consumer();
         let ticket = *waiting.ticket.get_or_insert(self.paused_senders.next_ticket);
@@ -177,8 +177,8 @@ impl Server {
     pub(super) fn note_ack_reading(&mut self, conn: ConnId) {
         let Some(state) = self.streams.get(conn) else { return };
         if let Some(key) = state.session().filter(|_| state.gate.waiting().acknowledges) {
-            let is_deaf = state.gate.waits_for_consumer() && !state.reads_acks();
-            self.hub.set_deaf(key, is_deaf);
+            let acks_paused = state.gate.waits_for_consumer() && !state.reads_acks();
+            self.hub.set_acks_paused(key, acks_paused);
         }
     }
 }
@@ -196,15 +196,15 @@ impl Server {
 
     fn next_resumption(&mut self) -> Option<Resumption> {
         self.paused_senders.resumption.take().or_else(|| {
-            let (member, all) = self.hub.poll_relieved()?;
+            let (member, all) = self.hub.poll_resumable()?;
             Some(Resumption { member, tickets: 0..self.paused_senders.next_ticket, all })
         })
     }
 
     /// Whether senders are to resume, or sessions to end, for which this hold had no budget.
     pub(super) fn has_deferred_work(&self) -> bool {
-        let is_resuming = self.paused_senders.resumption.is_some() || self.hub.has_relieved();
-        is_resuming || self.hub.has_condemned()
+        let is_resuming = self.paused_senders.resumption.is_some() || self.hub.has_resumable();
+        is_resuming || self.hub.has_slow_consumer()
     }
 
     /// Resumes the senders that wait for a session: in order until one has to wait for it again, or all.
@@ -244,7 +244,7 @@ impl Server {
     /// Removes a closed connection from the queue: the sender behind it may be next.
     pub(super) fn stop_waiting(&mut self, conn: ConnId) {
         if let Some(member) = self.leave_queue(conn) {
-            self.hub.relieve(member, false);
+            self.hub.mark_resumable(member, false);
         }
     }
 

@@ -28,15 +28,15 @@ const USUAL: usize = 64;
 pub(super) struct ByeRounds {
     /// The slot from which the next session of this round is taken.
     next: u32,
-    /// How many more BYEs may be sent now.
+    /// Number of BYEs that may still be sent now.
     room: usize,
-    /// When there was last room for all of [`MAX_BYES`].
+    /// Last time with room for all of [`MAX_BYES`].
     since: Instant,
-    /// When the last answer came.
+    /// Time of the last answer.
     answered: Instant,
-    /// How many BYEs this round has sent.
+    /// Number of BYEs sent in this round.
     sent: usize,
-    /// How many rounds are over.
+    /// Number of completed rounds.
     rounds: u32,
     /// The next round has not begun.
     is_between_rounds: bool,
@@ -48,8 +48,8 @@ impl ByeRounds {
         Self { next: 0, room: MAX_BYES, since: now, answered: now, sent: 0, rounds, is_between_rounds: false }
     }
 
-    /// Returns when BYEs without an answer count as lost: one push timeout after the last answer, and at most
-    /// [`MAX_ANSWER_WAIT`] after `since`, so that a few slow answers do not delay all other sessions.
+    /// Returns the time at which BYEs without an answer count as lost. It is one push timeout after the last answer,
+    /// and at most [`MAX_ANSWER_WAIT`] after `since`. So a few slow answers do not delay all other sessions.
     fn lost_at(&self, first: Duration) -> Instant {
         (self.since.max(self.answered) + first).min(self.since + MAX_ANSWER_WAIT)
     }

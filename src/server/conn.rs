@@ -47,9 +47,9 @@ pub(super) struct StreamConn {
     pub(super) limits: LazyBox<Limits>,
     /// The simulated loss of its answers.
     pub(super) losing: Option<Box<Losing>>,
-    /// When it was opened.
+    /// Time of its opening.
     pub(super) opened: Instant,
-    /// When the last PNG came, or when it was opened.
+    /// Time of its last PNG, or of its opening.
     pub(super) heard: Instant,
     /// The frame, or line, that has begun and is not whole, and other temporary state.
     pub(super) unfinished: LazyBox<Unfinished>,
@@ -60,7 +60,7 @@ pub(super) struct StreamConn {
 pub(super) struct Limits {
     /// Its own bucket.
     pub(super) bucket: Bucket,
-    /// What it owes its host's bucket.
+    /// Its debt to its host's bucket.
     pub(super) host_tokens: HostTokens,
 }
 
@@ -73,14 +73,14 @@ impl IsEmpty for Limits {
     }
 }
 
-/// What the simulated loss counts on a connection.
+/// The counts of simulated loss on a connection.
 #[derive(Debug)]
 pub(super) struct Losing {
     pub(super) flow: u64,
     pub(super) answers_sent: u64,
 }
 
-/// How far the closing of a connection is that is evicted for its memory.
+/// The progress of closing a connection that is evicted for its memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Eviction {
     /// It is not evicted.
@@ -95,14 +95,14 @@ pub(super) enum Eviction {
 /// A frame, or line, that has begun and is not whole, and the memory that a connection holds for a while.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
-    /// When it has to be finished.
+    /// Deadline for its end.
     pub(super) read_deadline: ReadDeadline,
     /// Its announced length and what is allocated for it.
     pub(super) partial: Option<Partial>,
     /// The bytes held for it and for the input that waits.
     pub(super) buffered: usize,
     pub(super) eviction: Eviction,
-    /// What its unread answers count for in the ledger; 0 while they are few.
+    /// Bytes of its unread answers in the ledger; 0 while they are few.
     pub(super) answers: usize,
     /// The bytes of answers that its writer holds; 0 while they are few.
     pub(super) given: usize,

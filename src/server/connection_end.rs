@@ -1,6 +1,6 @@
-//! How a connection ends: the ERR and BYE that it gets, in frames or lines, and what becomes of its session.
+//! The end of a connection: the ERR and BYE that it gets, in frames or lines, and the effect on its session.
 //!
-//! What ends a session is in `session_end`; how the socket is closed is in the engine.
+//! Sessions end in `session_end`; sockets are closed by the engine.
 
 use std::time::Instant;
 
@@ -94,7 +94,7 @@ impl Server {
         let Some(state) = self.streams.get_mut(conn) else { return };
         state.release_session();
         if let Some(member) = state.gate.waiting().waits_for() {
-            self.hub.relieve(member, true);
+            self.hub.mark_resumable(member, true);
         }
         if state.lines.is_some() && !state.is_closing() && !has_said_bye {
             self.close_with_bye(conn);
@@ -136,9 +136,9 @@ impl Server {
         if let Some(from) = from {
             self.hold_host(Path::Stream(None), from);
         }
-        self.hub.set_deaf(key, false);
+        self.hub.set_acks_paused(key, false);
         // It may be away for long; senders do not wait for it.
-        self.hub.relieve(key, true);
+        self.hub.mark_resumable(key, true);
         self.timers.set(Owner::Session(key), Some(now + self.config.linger));
     }
 

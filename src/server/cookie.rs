@@ -1,7 +1,7 @@
 //! The server's secrets: cookies that validate addresses, session tokens, and the hashes of the dedup window.
 //!
-//! A cookie proves that an address receives what is sent to it (RFC 9000 section 8.1, RFC 9175 section 2.4) without
-//! any state: it is a MAC over address, name, nonce and a 30 s slot of time, valid in its slot and the next. Which
+//! A cookie proves that an address receives what is sent to it (RFC 9000 section 8.1, RFC 9175 section 2.4) without any
+//! state. It is a MAC over address, name, nonce and a 30 s slot of time. It is valid in its slot and the next. Which
 //! requests need one is in `datagram`.
 
 use std::fmt;

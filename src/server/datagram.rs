@@ -3,8 +3,8 @@
 //! A datagram with a session's token, from the session's address, is executed. Any other comes from an unvalidated
 //! peer: it changes nothing and gets one frame, at most 3 times what came in. The frame answers the first frame or,
 //! after a token, the first request. A peer validates its address with a cookie (RFC 9175), for which the server keeps
-//! no state. With the token of a living session, from another address, any client frame gets such an answer: a client
-//! that only acknowledges learns so that its address has changed. How a verb is executed is in `requests`.
+//! no state. With the token of an open session, from another address, any client frame gets such an answer. From it a
+//! client that only acknowledges learns that its address has changed. Verbs are executed in `requests`.
 
 use std::time::Instant;
 
@@ -135,7 +135,7 @@ impl Server {
         }
     }
 
-    /// Handles the token of no living session: a cookie before a REG, or the token of an ended session.
+    /// Handles the token of no open session: a cookie before a REG, or the token of an ended session.
     fn handle_unknown_token(
         &mut self,
         now: Instant,
@@ -215,7 +215,7 @@ impl Server {
     }
 
     /// Answers a tagged request without a token with an untagged 401. It may be a duplicate of one that was executed
-    /// before its bare session ended; a refusal under its tag would mean that it did not happen.
+    /// before its bare session ended. A refusal under its tag would mean that it did not happen.
     fn refuse_tagged(&mut self, from: &UnvalidatedPeer) {
         self.answer_unvalidated(from, |out| encode_args(None, Verb::Err, &[b"401"], out));
     }

@@ -12,7 +12,7 @@ use super::session_end::EndReason;
 use super::{Owner, Server};
 use crate::hub::Path;
 
-/// How long [`Service::shutdown`](crate::service::Service::shutdown) waits for queues to empty and for BYEs to be
+/// Time limit of [`Service::shutdown`](crate::service::Service::shutdown) for queues to empty and BYEs to be
 /// acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
 

@@ -1,7 +1,7 @@
 //! Logs the messages that clients lost: at most one line a second per kind of loss, which counts the losses since the
 //! last line.
 //!
-//! Which messages are lost is decided in [`crate::hub`] (gaps) and `session_end` (undelivered).
+//! The loss itself is decided in [`crate::hub`] (gaps) and `session_end` (undelivered).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How much later gaps are reported for which a hold of the lock had no budget.
 const DEFERRED: Duration = Duration::from_millis(10);
 
-/// How messages are lost.
+/// The cause of lost messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     /// A session ended and left them in its queue.
@@ -35,9 +35,9 @@ pub(super) struct DropLog {
     pause: Option<Instant>,
     /// The client that the next line names.
     latest: Option<(SessionKey, Name)>,
-    /// How many messages each client lost.
+    /// Messages lost, by client.
     clients: BTreeMap<SessionKey, u64>,
-    /// How many all of them lost.
+    /// The sum over all clients.
     messages: u64,
 }
 
@@ -155,9 +155,9 @@ impl Server {
             return;
         }
         while !self.is_hold_spent()
-            && let Some((key, count)) = self.hub.poll_missed()
+            && let Some((key, count)) = self.hub.poll_gap()
         {
-            self.work().add(1, cost::MISSED);
+            self.work().add(1, cost::GAP_LOGGED);
             if let Some(session) = self.hub.get(key) {
                 self.drop_logs.gaps.report(now, key, &session.name, count);
             }
@@ -174,7 +174,7 @@ impl Server {
 
     /// Sets the timer of the next line.
     pub(super) fn arm_log(&mut self, now: Instant) {
-        if let Some(at) = self.drop_logs.next_line(now, self.hub.has_missed()) {
+        if let Some(at) = self.drop_logs.next_line(now, self.hub.has_gap()) {
             self.timers.set(Owner::Log, at);
         }
     }
@@ -190,7 +190,7 @@ fn line(loss: Loss, name: &Name, own: u64, before: (u64, u64)) -> String {
             format!("{} left {theirs} behind", counted(clients, "other session")),
         ),
         Loss::Gap => (
-            format!("{name} reads too slowly: {own} dropped"),
+            format!("slow consumer {name}: {own} dropped"),
             format!("{} lost {theirs}", counted(clients, "other client")),
         ),
     };
@@ -227,7 +227,7 @@ mod tests {
         let line = log.take_line();
         assert_eq!(
             line.as_deref(),
-            Some("ada-4 reads too slowly: 12 messages dropped; before it, 3 other clients lost 24")
+            Some("slow consumer ada-4: 12 messages dropped; before it, 3 other clients lost 24")
         );
         log.write(now + PAUSE);
         assert_eq!(log.next_line(false), None);
@@ -236,10 +236,10 @@ mod tests {
     #[test]
     fn a_line_counts_in_words() {
         let text = |loss, own, before| line(loss, &name("frida"), own, before);
-        assert_eq!(text(Loss::Gap, 1, (0, 0)), "frida reads too slowly: 1 message dropped");
+        assert_eq!(text(Loss::Gap, 1, (0, 0)), "slow consumer frida: 1 message dropped");
         assert_eq!(
             text(Loss::Gap, 12, (1, 40)),
-            "frida reads too slowly: 12 messages dropped; before it, 1 other client lost 40"
+            "slow consumer frida: 12 messages dropped; before it, 1 other client lost 40"
         );
         assert_eq!(text(Loss::Undelivered, 2, (0, 0)), "frida is gone, 2 messages for it undelivered");
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Fills the output of a stream connection: answers first, then pushes. Also says whether the connection is read.
 //!
-//! How frames become answers is in `stream`; how the pushes of a session are queued is in [`crate::hub`].
+//! Requests are answered in `stream`; the pushes of a session are queued in [`crate::hub`].
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::conn::StreamConn;
 use crate::output::Output;
 use crate::service::{ConnId, Flow};
 
-/// Where `fill` stops: enough for one write, and short enough that other connections get their turn.
+/// Bytes at which `fill` stops: enough for one write, and short enough not to delay other connections.
 const FILL_ENOUGH: usize = 64 << 10;
 
 /// Moves a connection's answers to the output and keeps no buffer. Returns the bytes of memory they take.

@@ -19,7 +19,7 @@ use crate::parted_map::PartedMap;
 use crate::service::{ConnId, Origin, Peer};
 use crate::wire::{Frame, RegArgs};
 
-/// What stands before the number.
+/// The text before the number.
 const PREFIX: &str = "guest-";
 
 /// The most numbers that are tried for one guest: clients that take guest names must not cost the server much work.

@@ -22,10 +22,10 @@ use crate::rules::Rules;
 use crate::service::{Decoder as _, Remote};
 use crate::work_probe;
 
-/// How many connections to fill, and datagrams to send, an engine takes in one hold.
+/// The number of connections to fill, and of datagrams to send, that an engine takes in one hold.
 const TAKEN: usize = 256;
 
-/// The most one step may cost, beside the members of a room and the rules: several times the end of a session in
+/// The most one step may cost, beside the members of a room and the rules. It is several times the end of a session in
 /// [`MAX_ROOMS`](crate::hub::MAX_ROOMS) rooms, or the longest name.
 const STEP: u64 = 30_000;
 
@@ -264,7 +264,7 @@ fn glob_rules(count: usize) -> Rules {
     Rules::parse((rules + "[[rule]]\nname = \"name*9\"\ndeny = [\"0.0.0.0/0\"]\n").as_bytes()).unwrap()
 }
 
-/// Checks a server with `had` ended and `live` living sessions.
+/// Checks a server with `had` ended and `live` open sessions.
 fn check(had: u32, live: u32, rules: usize) {
     let step = STEP + u64::from(live) + cost::RULE * rules as u64;
     let mut world = World::new(config(), step);

@@ -15,7 +15,7 @@ use crate::units::later;
 /// The most buckets at once, about 6 MiB. Further hosts share one bucket per listener.
 pub(super) const MAX_BUCKETS: usize = 1 << 16;
 
-/// How often a bucket is checked for being full: each holds one second's worth.
+/// Interval at which a bucket is checked for being full: each holds one second's worth.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most buckets that are checked at once.
@@ -99,7 +99,7 @@ impl HostRates {
     }
 }
 
-/// What a stream connection owes its host's bucket.
+/// The debt of a stream connection to its host's bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum HostTokens {
     /// Nothing: its listener has no limit per host, or the peer is on this machine.

@@ -19,7 +19,7 @@ use crate::service::{Decoder as _, Remote};
 
 /// These sizes multiply by up to a million peers: change a limit only on purpose.
 #[test]
-fn what_is_kept_for_each_of_very_many_peers_stays_small() {
+fn the_state_of_each_peer_stays_small() {
     for (what, size, most) in [
         ("a session", size_of::<Session>(), 128),
         ("its key", size_of::<Option<SessionKey>>(), 8),
@@ -89,7 +89,7 @@ fn register(server: &mut Server, now: Instant, n: u32) {
 
 #[test]
 #[ignore = "takes some seconds, and is for its output: cargo test --lib idle_memory::what -- --ignored --nocapture"]
-fn what_a_million_sessions_on_datagrams_take() {
+fn the_memory_of_a_million_sessions_on_datagrams() {
     let now = start();
     let idle = Duration::from_secs(3_600);
     let mut server = server(ServerConfig { idle, max_per_host: 0, ..ServerConfig::default() }, now);
@@ -105,7 +105,7 @@ fn what_a_million_sessions_on_datagrams_take() {
 
 #[test]
 #[ignore = "for its output: cargo test --lib idle_memory::what -- --ignored --nocapture"]
-fn what_registered_connections_take() {
+fn the_memory_of_registered_connections() {
     let now = start();
     let config = ServerConfig { max_per_host: 0, max_connections: 20_000, ..ServerConfig::default() };
     let mut server = server(config, now);

@@ -1,6 +1,6 @@
 //! Bounds the stream input that is incomplete or not executed yet, and evicts connections that hold too much of it.
 //!
-//! All such input may take three quarters of `max_memory`, less if other uses take it: frames that never end must not
+//! All such input may take three quarters of `max_memory`, less if other uses take it. Frames that never end must not
 //! keep messages from being queued. Beyond that a connection with a long input is closed: the first of these that
 //! exists.
 //!

@@ -65,7 +65,7 @@ pub struct Batch<'a> {
     /// The bytes of the other frames.
     bytes: Cow<'a, [u8]>,
     frames: Vec<Span>,
-    /// How many of `frames` have been executed.
+    /// Number of executed `frames`.
     taken: usize,
     /// Whether it was searched for acknowledgements before its execution.
     pub(super) scanned: bool,
@@ -251,7 +251,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Copies what is left, to be kept beyond the read.
+    /// Copies the rest, to be kept beyond the read.
     pub(super) fn into_owned(mut self) -> Batch<'static> {
         self.frames.drain(..self.taken.min(self.frames.len()));
         let ends = self.frames.first().zip(self.frames.last());

@@ -106,7 +106,7 @@ fn bare_peer(session: &Session) -> Option<Peer> {
 /// The nonces of ended sessions, until no valid cookie could open another session with them.
 ///
 /// No nonce is removed early, so their number is bounded where sessions are opened. The bound falls on the hosts that
-/// fill it: a host may open no further session once it has a 32nd as many nonces here as there is room left. One host
+/// fill it. A host may open no further session once it has a 32nd as many nonces here as there is room left. One host
 /// takes a 33rd of all; a hundred hosts, one after the other, leave room for one in twenty.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
@@ -125,7 +125,7 @@ pub(super) struct Spent {
 #[derive(Debug)]
 struct SpentNonce {
     nonce: Token,
-    /// When it is removed.
+    /// Time of its removal.
     until: Instant,
     /// The host of the ended session; `None` for hosts that are not counted.
     host: Option<Host>,

@@ -106,7 +106,7 @@ pub use totals::Totals;
 pub use work_budget::HOLD_BOUND;
 use work_budget::WorkBudget;
 
-/// What a timer belongs to.
+/// The owner of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
     /// A connection, by the halves of its id: the deadlines to register and to finish a frame.
@@ -134,7 +134,7 @@ impl From<ConnId> for Owner {
     }
 }
 
-/// How many messages were executed, and how many duplicate requests were recognised.
+/// Counts of executed messages and of recognised duplicate requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executions {
     /// Messages that were executed.
@@ -241,7 +241,7 @@ impl Server {
         Executions { executed: self.hub.stats().messages, repeats: self.totals.repeats }
     }
 
-    /// Returns the number of living sessions.
+    /// Returns the number of open sessions.
     pub fn sessions(&self) -> usize {
         self.hub.len()
     }
@@ -289,7 +289,7 @@ impl Server {
                 self.defer_sweep(now);
             }
         }
-        if self.hub.has_missed() || self.drop_logs.is_active() {
+        if self.hub.has_gap() || self.drop_logs.is_active() {
             self.log_gaps(now);
             self.arm_log(now);
         }

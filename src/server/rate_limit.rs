@@ -2,11 +2,11 @@
 //!
 //! A listener may also have a limit per host (`host_rates`); a frame then takes its tokens from both buckets. Every
 //! frame costs tokens: requests, refused ones, pings, unknown verbs. When its bucket is empty, a stream connection is
-//! not read for a while, and input already read waits in its backlog. Datagrams cannot be paused: a request gets 429,
+//! paused for a while, and input already read waits in its backlog. Datagrams cannot be paused: a request gets 429,
 //! a frame that expects no answer costs tokens only, and a duplicate request is dropped.
 //!
-//! Over UDP, frames from an unvalidated address are free: their answers need no state, and anybody could send them
-//! under the address of another host, whose tokens they would take.
+//! Over UDP, frames from an unvalidated address are free. Their answers need no state. Any host could forge another
+//! host's address on them, and take its tokens.
 
 use std::time::{Duration, Instant};
 
@@ -137,9 +137,9 @@ impl Server {
         })
     }
 
-    /// Takes the tokens for a REG from a validated address: from the bucket of its host and, if it names a living
-    /// session, of that session. Without tokens the REG has to be dropped: a client takes a refusal of its REG as
-    /// final.
+    /// Takes the tokens for a REG from a validated address. They come from the bucket of its host and, if it names a
+    /// open session, of that session. Without tokens the REG has to be dropped: a client takes a refusal of its REG
+    /// as final.
     pub(super) fn affords_reg(&mut self, now: Instant, origin: &Origin, frame: &Frame<'_>) -> bool {
         let session = match RegArgs::parse(frame.args()) {
             Some(RegArgs::Open { nonce, .. }) => self.lookup.of_nonce(&self.hub, &nonce),

@@ -16,7 +16,7 @@ use crate::wire::Partial;
 /// Bytes of an announced frame for which it gets one more second beyond `frame_timeout`.
 const FRAME_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// How many times the time of a frame a line may take.
+/// The time limit of a line, in time limits of a frame.
 const LINE_TIMES: u32 = 6;
 
 /// The longest time that a connection may live on pings alone.
@@ -62,7 +62,7 @@ impl Server {
         self.arm_conn(conn);
     }
 
-    /// Does the same for a line; `has_begun` says that a new one has begun. People type slowly.
+    /// Does the same for a line, with a longer limit because lines are typed. `has_begun`: a new line has begun.
     pub(super) fn watch_line(&mut self, now: Instant, conn: ConnId, is_unfinished: bool, has_begun: bool) {
         let limit = self.config.frame_timeout * LINE_TIMES;
         let Some(state) = self.streams.get_mut(conn) else { return };

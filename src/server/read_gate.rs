@@ -1,9 +1,9 @@
-//! Whether a stream connection is read: the one place that decides whether its next frame or line is executed.
+//! Whether a stream connection is read: the only code that decides whether its next frame or line is executed.
 //!
-//! A [`Server`] asks for a [`Decision`] before each frame. It combines what may stop the input of a connection, in this
-//! order: its end, unread answers, the work budget of the hold, the rate limits, and slow consumers under
-//! `--slow block`. A decision to wait closes the connection's [`ReadGate`] until the reason is gone. How each reason is
-//! computed is in `work_budget`, `rate_limit` and `backpressure`; the time that an unfinished frame may take is in
+//! A [`Server`] asks for a [`Decision`] before each frame. It combines the reasons to stop the input of a connection.
+//! Their order is: its end, unread answers, the work budget of the hold, the rate limits, and slow consumers under
+//! `--slow block`. A decision to wait closes the connection's [`ReadGate`] until the reason is gone. The reasons are
+//! computed in `work_budget`, `rate_limit` and `backpressure`; the time limit of an unfinished frame is in
 //! `read_deadlines`.
 
 use std::time::Instant;

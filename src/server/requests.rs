@@ -1,7 +1,7 @@
 //! Executes requests of any transport, verb by verb, and encodes their answers.
 //!
 //! A request with an effect is looked up in its session's dedup window first: a duplicate gets the same answer and has
-//! no second effect. How sessions move and time out is in `sessions`, how they end in `session_end`.
+//! no second effect. Sessions move and time out in `sessions`, and end in `session_end`.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ pub(super) fn one_word(word: &[u8]) -> Vec<u8> {
 }
 
 impl Server {
-    /// Executes a frame of a living session. Returns `None` for a frame that gets no answer.
+    /// Executes a frame of an open session. Returns `None` for a frame that gets no answer.
     ///
     /// `kept` is the payload in shared form, if there is one; it can be queued without a copy.
     pub(super) fn execute<'a>(
@@ -111,7 +111,7 @@ impl Server {
             return Some(charged.and_then(|()| self.effect(now, key, frame, kept)));
         };
         let hash = self.secrets.frame_hash(frame);
-        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().look(id, hash));
+        let seen = self.hub.get(key).map_or(Seen::Stale, |session| session.replies().lookup(id, hash));
         // A request that could not be remembered is not executed.
         let has_place = seen != Seen::New || self.hub.prepare_reply(key, id);
         let seen = if has_place { seen } else { Seen::Stale };
@@ -295,7 +295,7 @@ impl Server {
         self.hub.remember(key, id, hash, ACKED);
     }
 
-    /// Answers a REG with the nonce of a living session: the same answer, without a reset or a move.
+    /// Answers a REG with the nonce of an open session: the same answer, without a reset or a move.
     fn opened_before(
         &mut self,
         now: Instant,
@@ -330,7 +330,7 @@ impl Server {
         }
         let id = frame.id.ok_or(Refusal::Malformed)?;
         let hash = self.secrets.frame_hash(frame);
-        match session.replies().look(id, hash) {
+        match session.replies().lookup(id, hash) {
             Seen::Conflict => return Err(Refusal::IdReused),
             Seen::Stale => return Err(Refusal::Stale),
             Seen::Repeat(answer) => {

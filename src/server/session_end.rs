@@ -1,7 +1,7 @@
-//! Why sessions end, and the one place where they do: what the peer is told, what is counted, what is logged.
+//! The end of sessions: what is sent to the peer, counted and logged.
 //!
-//! The wire form of a BYE is in [`ByeArgs`]; how BYEs are sent to all sessions at a shutdown is in `bye_rounds`; how a
-//! connection ends is in `connection_end`.
+//! The wire form of a BYE is in [`ByeArgs`]. The BYEs to all sessions at a shutdown are in `bye_rounds`, the end of a
+//! connection in `connection_end`.
 
 use std::time::Instant;
 
@@ -72,7 +72,7 @@ impl EndReason {
 /// After how many ended sessions the allocator merges what they freed.
 const MERGED: u64 = 64;
 
-/// How many sessions ended, by reason.
+/// Counts of ended sessions, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionEnds([u64; EndReason::ALL.len()]);
 

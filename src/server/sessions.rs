@@ -1,6 +1,6 @@
 //! The life of an open session: resumed over another path, timed out, drained, reported as a slow consumer.
 //!
-//! How a session is opened is in `requests`, how it ends in `session_end`.
+//! Sessions open in `requests` and end in `session_end`.
 
 use std::time::Instant;
 
@@ -81,7 +81,7 @@ impl Server {
     /// Ends slow consumers under `--slow disconnect`, as far as this hold's budget allows.
     pub(super) fn end_slow_consumers(&mut self, now: Instant) {
         while !self.is_hold_spent()
-            && let Some(key) = self.hub.poll_condemned()
+            && let Some(key) = self.hub.poll_slow_consumer()
         {
             self.end_and_tell(now, key, "you read too slowly", EndReason::SlowConsumer);
         }

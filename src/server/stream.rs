@@ -1,7 +1,7 @@
 //! Executes batches of stream input under the lock, and queues the answers.
 //!
-//! Not here: how bytes become batches (`intake`), the state of a connection (`conn`), what is written to it (`fill`),
-//! and how long an unfinished frame may take (`read_deadlines`).
+//! Not here: the decoding of bytes into batches (`intake`), the state of a connection (`conn`), its output (`fill`),
+//! and the time limit of a frame (`read_deadlines`).
 
 use std::collections::VecDeque;
 use std::time::Instant;

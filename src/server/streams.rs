@@ -64,14 +64,14 @@ impl Streams {
         self.conns.remove(conn)
     }
 
-    /// The number of places: each connection has one below it.
-    pub(super) fn places(&self) -> usize {
-        self.conns.places()
+    /// The number of slots: the slot of each connection is below it.
+    pub(super) fn slots(&self) -> usize {
+        self.conns.slots()
     }
 
-    /// Returns the connection at a place, if it carries no session and is not closing.
-    pub(super) fn unregistered_at(&self, place: usize) -> Option<(ConnId, &StreamConn)> {
-        self.conns.at(place).filter(|(_, state)| state.session().is_none() && !state.is_closing())
+    /// Returns the connection in a slot, if it carries no session and is not closing.
+    pub(super) fn unregistered_at(&self, slot: usize) -> Option<(ConnId, &StreamConn)> {
+        self.conns.at(slot).filter(|(_, state)| state.session().is_none() && !state.is_closing())
     }
 
     /// Records that a connection has output.

@@ -1,8 +1,8 @@
 //! Sweeps: work over all sessions or connections, done in as many holds of the lock as it takes.
 //!
 //! Each sweep keeps a cursor, does what the hold's [work budget](super::work_budget) allows, and continues when the
-//! deadline of `Owner::Sweep` fires: at once, but behind deadlines that were due before. What one step does is in
-//! `access` and `session_end`.
+//! deadline of `Owner::Sweep` fires. That is at once, but behind deadlines that were due before. A step is in `access`
+//! or `session_end`.
 
 use std::time::Instant;
 
@@ -26,9 +26,9 @@ struct RulesSweep {
     session: Option<u32>,
     /// The slot of the next connection.
     conn: usize,
-    /// How many sessions it has ended.
+    /// Number of sessions ended.
     ended: usize,
-    /// How many connections without a session it has closed.
+    /// Number of closed connections without a session.
     closed: u64,
 }
 
@@ -67,7 +67,7 @@ impl Server {
                 let key = self.hub.next_from(slot);
                 sweep.ended += usize::from(key.is_some_and(|key| self.apply_rules(now, key)));
                 sweep.session = key.and_then(|key| key.slot().checked_add(1));
-            } else if sweep.conn < self.streams.places() {
+            } else if sweep.conn < self.streams.slots() {
                 sweep.closed += u64::from(self.apply_rules_to_place(sweep.conn));
                 sweep.conn += 1;
             } else {
@@ -86,7 +86,10 @@ impl Server {
             ended => log::info!("reloaded {rules}; {ended} sessions are not allowed any more and have ended"),
         }
         if closed > 0 {
-            log::info!("closed {} that had not registered and may not", counted(closed, "connection"));
+            log::info!(
+                "closed {}: not registered, and not allowed to register",
+                counted(closed, "connection")
+            );
         }
     }
 
@@ -101,7 +104,7 @@ impl Server {
         {
             let next = match session {
                 Some(slot) => self.drain_next_session(now, slot, conn),
-                None if conn < self.streams.places() => self.drain_next_conn(conn),
+                None if conn < self.streams.slots() => self.drain_next_conn(conn),
                 None if self.resume_next_sender(now) => DrainSweep { session, conn },
                 None => {
                     self.sweeps.drain = None;

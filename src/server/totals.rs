@@ -58,7 +58,7 @@ pub struct Loss {
     pub requested: LossModel,
     /// Datagrams, or droppable stream frames, that passed the simulated link.
     pub seen: u64,
-    /// How many of them were dropped.
+    /// The dropped ones among them.
     pub dropped: u64,
     /// Datagrams larger than the simulated link takes; `None` where it takes any size.
     pub too_large: Option<u64>,

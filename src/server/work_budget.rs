@@ -1,10 +1,10 @@
 //! The work budget: bounds what one hold of the lock may cost, in [work units](crate::hub::work).
 //!
 //! Units are counted where entries are walked: a peer can ask for thousands of times as much work as its request has
-//! bytes. Once a hold has reached the bound, the rest waits for another hold: a connection's input waits behind
-//! earlier waits, deadlines stay pending, and the rest of a datagram is dropped, as its sender retransmits it. Work
-//! over all sessions continues in another hold, too (`sweep`). A single step is never cut: a message to one room, or
-//! the end of one session with its queue.
+//! bytes. Once a hold has reached the bound, the rest waits for another hold. A connection's input waits behind earlier
+//! waits, and deadlines stay pending. The rest of a datagram is dropped, as its sender retransmits it. Work over all
+//! sessions continues in another hold, too (`sweep`). A single step is never cut: a message to one room, or the end of
+//! one session with its queue.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::units::later;
 /// member's share of a large room too small to be worth a write.
 pub const HOLD_BOUND: u64 = 32_768;
 
-/// The most work units that requests of one connection other than SND may cost before other connections are served: about
-/// as long as a wakeup, so that thousands of requests in one read do not delay others. Messages are bounded by [`HOLD_BOUND`] alone:
-/// large writes carry them at half the processor time.
+/// The most work units that requests of one connection other than SND may cost before other connections are served. It
+/// is about as long as a wakeup, so that thousands of requests in one read do not delay others. Messages are bounded by
+/// [`HOLD_BOUND`] alone: large writes carry them at half the processor time.
 const QUANTUM: u64 = 1_024;
 
 /// The delay of deferred work: just enough to put it behind work that was deferred before.

@@ -421,11 +421,11 @@ impl Sim {
         self.run_until(at_most, |sim| {
             let is_idle =
                 |node: &Node| node.client.is_closed() || (node.client.is_ready() && node.client.is_idle());
-            sim.nodes.iter().all(is_idle) && sim.server.is_settled() && sim.nothing_under_way()
+            sim.nodes.iter().all(is_idle) && sim.server.is_settled() && sim.nothing_in_flight()
         })
     }
 
-    fn nothing_under_way(&self) -> bool {
+    fn nothing_in_flight(&self) -> bool {
         let quiet =
             |node: &Node| node.pipe.as_ref().is_none_or(|pipe| pipe.up.is_empty() && pipe.down.is_empty());
         self.dropped.is_empty()

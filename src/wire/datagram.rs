@@ -8,7 +8,7 @@ pub const PREFIX_LEN: usize = "~".len() + TOKEN_CHARS + " ".len();
 /// A datagram, parsed as a whole before any of its frames is executed (see [the grammar](super)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// The token of its session, or a cookie. `None` for a bare datagram.
+    /// The token of its session, or a cookie. `None` for a datagram without one.
     pub token: Option<Token>,
     /// The frames in order, at least one.
     pub frames: Vec<Frame<'a>>,

@@ -13,7 +13,7 @@ const MAX_CHUNK: usize = 1 << 20;
 /// Cuts one direction of one stream into [`Frame`]s.
 ///
 /// A frame that lies whole in the input is borrowed from there. Only the beginning of an unfinished frame is kept: at
-/// most [`MAX_HEAD`] and `max_payload` bytes, in chunks that are joined once, when the frame is complete. A peer can
+/// most [`MAX_HEAD`] and `max_payload` bytes, in chunks. They are joined once, when the frame is complete. A peer can
 /// announce any length at no cost, so the length alone allocates nothing: at most twice what has arrived is allocated.
 /// Between frames nothing is.
 ///

@@ -235,9 +235,9 @@ pub fn parse_wait(text: &[u8]) -> Option<Duration> {
 
 /// Parses the ids of an ACK: ids and ranges of ids, `17-42,44`, as (first, last) in the order written.
 ///
-/// `None` if there are more than `max_ranges`, or anything is invalid: no range, an id that is not 1 to [`MAX_ID`] or
-/// has a leading zero, a first above its last. Ranges may overlap and span all ids: clip them to what was sent, never
-/// iterate them.
+/// `None` if there are more than `max_ranges`, or if anything is invalid. Invalid are: no range, an id that is not 1 to
+/// [`MAX_ID`] or has a leading zero, a first above its last. Ranges may overlap and span all ids: clip them to what was
+/// sent, never iterate them.
 #[must_use]
 pub fn parse_ranges(args: &[u8], max_ranges: usize) -> Option<Vec<(u64, u64)>> {
     let mut ranges = Vec::new();

@@ -19,7 +19,7 @@
 //! between them, so that the protocol can be typed into netcat. Digits are ASCII digits, nothing else. Separators
 //! are single spaces; the body of a message is everything after the last one: any bytes, spaces and newlines too.
 //!
-//! In the order of the data path: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s, whose heads
+//! In the order of the data path: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s. Their heads
 //! carry an [`id`] and a [`verb`]; [`message`] parses and writes the payload of each verb. A line listener carries no
 //! frames: [`line`](mod@line) cuts its input.
 //!

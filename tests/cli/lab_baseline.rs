@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::support::program::Program;
 use crate::support::proxy::udp_client;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{STEP_TIMEOUT, eventually};
 
 /// A running server.
 struct Baseline {
@@ -29,8 +29,8 @@ impl Baseline {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.addr).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(STEP_TIMEOUT)).unwrap();
         stream
     }
 
@@ -87,7 +87,7 @@ fn a_relay_pairs_connections_and_closes_a_pair_after_all_bytes_have_passed() {
     baseline.end("INT");
 }
 
-/// Reads up to and including the first byte that is no dot.
+/// Reads up to and including the first byte that is not a dot.
 fn skip_dots(mut from: &TcpStream) {
     let mut byte = *b".";
     while byte == *b"." {

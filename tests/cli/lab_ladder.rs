@@ -83,12 +83,12 @@ policy expb, seed 1, link up list:1-2, down list:1
         |                                           |
         |                                           |
   0.7 s | timeout of 0.4 s, doubled                 |
-        +- SND @2, send 4 ------------------------->| answered from the window
+        +- SND @2, send 4 ------------------------->| cached answer
         |<--------------------------------- ACK @2 -+
         | acked                                     |
 
 acked after 0.7 s, 4 sends
-executed once, 1 repeat answered from the window; 3 of 6 datagrams lost
+executed once, 1 repeat got the cached answer; 3 of 6 datagrams lost
 ";
     assert_eq!(drawn, expected);
 }
@@ -109,8 +109,8 @@ fn a_datagram_that_takes_time_is_drawn_where_it_is_sent_and_where_it_arrives() {
         " 0.15 s |          .. (1) SND @2, send 1 ---------->| executed",
         "        |               ..------------- (3) ACK @2 -+",
         "  0.2 s | timeout of 0.1 s",
-        "        | gives up: nobody knows",
-        " 0.25 s |          .. (2) SND @2, send 2 ---------->| answered from the window",
+        "        | gives up: outcome unknown",
+        " 0.25 s |          .. (2) SND @2, send 2 ---------->| cached answer",
         "        |               ..------------- (4) ACK @2 -+",
         "  0.3 s |<-------------- (3) ACK @2 ..              |",
         "        | too late",
@@ -120,7 +120,7 @@ fn a_datagram_that_takes_time_is_drawn_where_it_is_sent_and_where_it_arrives() {
     for (row, start) in rows.iter().zip(starts) {
         assert!(row.starts_with(start), "{drawn}");
     }
-    assert!(drawn.ends_with("unknown: given up after 0.2 s, 2 sends\nexecuted once, 1 repeat answered from the window; 0 of 4 datagrams lost\n"), "{drawn}");
+    assert!(drawn.ends_with("unknown: given up after 0.2 s, 2 sends\nexecuted once, 1 repeat got the cached answer; 0 of 4 datagrams lost\n"), "{drawn}");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn extent(node: Node<'_, '_>) -> (f64, f64, f64, f64) {
     })
 }
 
-/// Where `translate(x y) rotate(degrees)` puts a point.
+/// The image of a point under `translate(x y) rotate(degrees)`.
 fn turn(transform: Option<&str>, (x, y): (f64, f64)) -> (f64, f64) {
     let Some(transform) = transform else { return (x, y) };
     let numbers: Vec<f64> = transform.split(['(', ')', ' ']).filter_map(|word| word.parse().ok()).collect();
@@ -234,7 +234,7 @@ fn every_picture_is_well_formed_and_has_all_its_words_inside() {
 }
 
 #[test]
-fn what_time_does_is_down_and_arrows_slope_with_their_delay() {
+fn time_runs_downwards_and_arrows_slope_with_their_delay() {
     let drawn = svg("--link delay:uniform,150ms,100ms+duplicate:.5 --timeout .1 --expb --seed 3");
     let document = Document::parse(&drawn).unwrap();
     let number = |node: &Node<'_, '_>, name: &str| node.attribute(name).unwrap().parse::<f64>().unwrap();
@@ -320,7 +320,7 @@ fn a_file_is_written_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_one_line() {
+fn usage_errors_are_refused_in_one_line() {
     for (flags, sentence) in [
         ("--out ladder.png", "--out writes SVG: let the file's name end with .svg"),
         ("--max-sends 101", "a ladder of more than 100 sends could not be read; lower --max-sends"),

@@ -1,4 +1,4 @@
-//! `lab load` from outside: each workload for a moment, with nothing lost, and the shape of what it prints. Times are nobody's business
+//! `lab load` from outside: each workload for a moment, with nothing lost, and the shape of what it prints. Times are not checked
 //! here.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
@@ -16,7 +16,7 @@ fn lab(words: &str) -> Ended {
     Program::start(env!("CARGO_BIN_EXE_lab"), &words).wait()
 }
 
-/// What a workload prints that goes well.
+/// The output of a successful workload.
 fn outcome(words: &str) -> Value {
     let ended = lab(&format!("{words} --json"));
     assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{words}: {}", ended.out);
@@ -26,7 +26,7 @@ fn outcome(words: &str) -> Value {
 }
 
 fn whole(outcome: &Value, column: &str) -> u64 {
-    outcome[column].as_u64().unwrap_or_else(|| panic!("{column} is no count in {outcome}"))
+    outcome[column].as_u64().unwrap_or_else(|| panic!("{column} is not a count in {outcome}"))
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn all_messages_of_pairs_are_delivered_untagged_and_tagged() {
 }
 
 #[test]
-fn what_is_under_way_when_time_is_up_is_delivered_too() {
+fn messages_in_flight_at_the_end_are_delivered_too() {
     let outcome = outcome("route --pairs 4 --seconds .1");
     assert!(whole(&outcome, "count") > 0);
     assert!(outcome["seconds"].as_f64().unwrap() >= 0.1, "{outcome}");
@@ -85,7 +85,7 @@ fn every_request_over_udp_is_answered_even_where_datagrams_are_lost() {
 }
 
 #[test]
-fn crowds_come_at_once_one_after_the_other_and_to_idle() {
+fn clients_connect_at_once_one_after_the_other_and_to_idle() {
     let burst = outcome("burst 100");
     assert_eq!((whole(&burst, "count"), whole(&burst, "failed")), (100, 0));
     assert!(burst["message_s"].is_number(), "{burst}");
@@ -106,7 +106,7 @@ fn spam_and_slow_print_what_trio_chats_clients_print() {
         env!("CARGO_BIN_EXE_lab"),
         &["load", "slow", "--host", &server.host(), "--seconds", "20", "--bytes", "26", "--pause", "0"],
     );
-    eventually("somebody listens", || is_listed(&server));
+    eventually("the slow client is registered", || is_listed(&server));
     let spam = lab(&format!("spam --count 4 --size 40 {host}"));
     assert_eq!(spam.code, 0, "{}", spam.err);
     let lines: Vec<&str> = spam.out.lines().collect();
@@ -142,7 +142,7 @@ fn a_row_of_csv_has_a_cell_for_each_column_and_the_text_a_line_for_each_that_was
     assert!(lines.contains(&vec!["engine", "poll"]), "{text}");
 }
 
-/// What a column has in the only row of a CSV.
+/// The value of a column in the only row of a CSV.
 fn cell(csv: &str, column: &str) -> String {
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     let place = rows[0].iter().position(|name| *name == column).unwrap();
@@ -214,7 +214,7 @@ fn is_registered(server: &ServerProgram, name: &str) -> bool {
     words.any(|word| word.len() == name.len() + 3 && word.starts_with(name))
 }
 
-/// How many are registered besides who asks.
+/// The number of registered clients besides the one that asks.
 fn registered(server: &ServerProgram) -> usize {
     let mut watcher = server.register("watcher");
     watcher.send("LST 0000BYE 0000");
@@ -243,7 +243,7 @@ fn any_run_can_follow_any_other_against_one_server_and_leaves_no_session_behind(
     for _ in 0..2 {
         for words in WORKLOADS_OF_FRAMES {
             outcome(&format!("{words} --host {}", server.host()));
-            eventually("nobody is left", || registered(&server) == 0);
+            eventually("all are gone", || registered(&server) == 0);
         }
     }
 }
@@ -271,7 +271,7 @@ fn an_interrupted_run_ends_its_sessions_at_a_server_that_goes_on() {
         load.signal("INT");
         let ended = load.wait();
         assert_eq!((ended.code, ended.out.as_str()), (130, ""), "{kind}: {}", ended.err);
-        eventually("nobody is left", || registered(&server) == 0);
+        eventually("all are gone", || registered(&server) == 0);
     }
 }
 
@@ -293,7 +293,7 @@ fn at_a_rate_the_time_to_ack_stands_beside_the_time_since_each_was_due() {
 
 #[test]
 fn idlers_notice_at_once_that_the_server_is_gone() {
-    for (kind, why) in [("", "it closed its connections"), ("--udp", "nobody listens there any more")] {
+    for (kind, why) in [("", "it closed its connections"), ("--udp", "nothing listens there any more")] {
         let server = ServerProgram::local(&[]);
         let host = server.host();
         let words = format!("load idle 5 --seconds 1000 --host {host} {kind}");
@@ -313,7 +313,7 @@ fn idlers_notice_at_once_that_the_server_is_gone() {
 }
 
 #[test]
-fn a_server_that_says_goodbye_is_told_of_as_such() {
+fn a_bye_from_the_server_is_reported_as_such() {
     for (words, last) in [
         ("ping --clients 2", "c2"),
         ("ping --clients 2 --rate 20", "c2"),
@@ -356,7 +356,7 @@ fn a_running_server_is_loaded_and_measured_and_goes_on() {
 }
 
 #[test]
-fn a_server_that_drops_messages_is_told_of_with_what_came_instead_and_code_1() {
+fn a_server_that_drops_messages_is_reported_with_the_received_bytes_and_code_1() {
     let server = ServerProgram::local(&["--max-pending-messages", "1", "--slow", "drop-new"]);
     let ended = lab(&format!("fanout --members 50 --count 20000 --host {}", server.host()));
     assert_eq!(ended.code, 1, "{}", ended.out);
@@ -366,10 +366,10 @@ fn a_server_that_drops_messages_is_told_of_with_what_came_instead_and_code_1() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_one_line_and_code_1() {
-    let nobody = lab("ping --count 1 --host 127.0.0.1:1");
-    assert_eq!(nobody.code, 1);
-    assert!(nobody.err.starts_with("error: connecting to 127.0.0.1:1 failed: "), "{}", nobody.err);
+fn a_failed_operation_is_one_line_and_code_1() {
+    let refused = lab("ping --count 1 --host 127.0.0.1:1");
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.starts_with("error: connecting to 127.0.0.1:1 failed: "), "{}", refused.err);
     let options = lab("ping --count 1 --server-options --no-such");
     assert_eq!(options.code, 1);
     assert!(options.err.starts_with("error: the server does not serve: "), "{}", options.err);
@@ -382,9 +382,13 @@ fn what_stands_in_the_way_is_one_line_and_code_1() {
     assert!(process.err.starts_with("error: there is no process 2147483647; "), "{}", process.err);
     assert_eq!(process.err.lines().count(), 1, "{}", process.err);
     let server = ServerProgram::local(&[]);
-    let stranger = lab(&format!("route --count 1 --peer redis --host {}", server.host()));
-    assert_eq!(stranger.code, 1);
-    assert!(stranger.err.contains("was not let in") && stranger.err.contains("--peer"), "{}", stranger.err);
+    let other_kind = lab(&format!("route --count 1 --peer redis --host {}", server.host()));
+    assert_eq!(other_kind.code, 1);
+    assert!(
+        other_kind.err.contains("the handshake of `") && other_kind.err.contains("--peer"),
+        "{}",
+        other_kind.err
+    );
 }
 
 #[test]
@@ -409,11 +413,11 @@ fn connections_one_after_the_other_end_with_the_server() {
 }
 
 #[test]
-fn where_nobody_gets_in_nothing_is_measured_and_the_first_cause_is_told() {
-    let nobody = lab("burst 3 --peer baseline --host 127.0.0.1:1 --json");
-    assert_eq!(nobody.code, 1, "{}", nobody.out);
-    assert_eq!(nobody.err, "error: 0 lost and 3 turned away: connection refused\n");
-    let outcome: Value = serde_json::from_str(&nobody.out).unwrap();
+fn if_all_connections_are_refused_nothing_is_measured_and_the_first_cause_is_reported() {
+    let refused = lab("burst 3 --peer baseline --host 127.0.0.1:1 --json");
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert_eq!(refused.err, "error: 0 lost and 3 turned away: connection refused\n");
+    let outcome: Value = serde_json::from_str(&refused.out).unwrap();
     for column in ["seconds", "rate", "server_cores", "memory_per_client_bytes", "message_s", "slowest_s"] {
         assert!(outcome[column].is_null(), "{column} of {outcome}");
     }
@@ -425,7 +429,7 @@ fn where_nobody_gets_in_nothing_is_measured_and_the_first_cause_is_told() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
+fn usage_errors_are_refused_with_code_2_before_anything_is_started() {
     for (words, part) in [
         ("route --pairs 0", "not enough"),
         ("route --rate 0", "`0` is not a rate"),
@@ -434,7 +438,7 @@ fn what_makes_no_sense_is_refused_with_code_2_before_anything_is_started() {
         ("route --count 1 --seconds 1", "cannot be used"),
         ("route --pairs 1000000 --tagged --size 1GiB", "too much"),
         ("route --size 10000", "--tagged"),
-        ("route --peer irc", "`irc` is no protocol"),
+        ("route --peer irc", "`irc` is not a protocol"),
         ("route --peer nats", "needs --host"),
         ("route --tagged --peer nats --host 127.0.0.1:1", "--tagged"),
         ("ping --seconds 0", "more than zero"),

@@ -54,7 +54,7 @@ fn number(node: Node<'_, '_>, name: &str) -> f64 {
     node.attribute(name).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{name} of {node:?}"))
 }
 
-/// How wide a text is in the wide font that the pictures are laid out with.
+/// Width of a text in the wide font that the pictures are laid out with.
 fn width(text: &str, em: f64) -> f64 {
     let font = FontRef::try_from_slice(include_bytes!("../../src/lab/plot/DejaVuSans-subset.ttf")).unwrap();
     let units: f32 = text.chars().map(|c| font.h_advance_unscaled(font.glyph_id(c))).sum();
@@ -210,7 +210,7 @@ fn the_same_csv_gives_the_same_bytes() {
 }
 
 #[test]
-fn what_the_rows_cannot_feed_is_left_out_and_said() {
+fn pictures_without_data_are_left_out_and_reported() {
     let one_policy: String =
         ROWS.lines().filter(|line| !line.contains(",once,")).map(|line| format!("{line}\n")).collect();
     let (directory, path) = with_csv(&one_policy);
@@ -242,7 +242,7 @@ fn without(columns: &[&str]) -> String {
 }
 
 #[test]
-fn without_theory_the_points_are_drawn_and_it_is_said() {
+fn without_theory_the_points_are_drawn_and_a_note_is_printed() {
     let (directory, path) = with_csv(&without(&["success_theory", "success_z"]));
     let ended = lab(&["plot", &path, "--kind", "success", "--format", "svg"]);
     assert_eq!(
@@ -299,7 +299,7 @@ fn without_data(html: &str) -> String {
 }
 
 #[test]
-fn what_comes_from_the_csv_is_shown_and_does_nothing() {
+fn text_of_the_csv_is_shown_and_never_executed() {
     let hostile =
         with_policy("<script>alert(1)</script>").replace("--seed 7", "</code><img src=x>\u{202e}&amp;");
     let (_directory, path) = with_csv(&hostile);
@@ -356,7 +356,7 @@ fn a_csv_that_is_not_ours_is_refused_with_one_line_and_nothing_is_made() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_said_in_one_line() {
+fn a_directory_that_cannot_be_written_is_reported_in_one_line() {
     let (directory, path) = with_csv(ROWS);
     let below = format!("{path}/pictures");
     for (out, page) in [(below.as_str(), "/nowhere/x.html"), (&path, directory.path().to_str().unwrap())] {
@@ -407,7 +407,7 @@ fn a_report_under_a_name_that_asks_for_something_else_is_refused_with_what_can_b
 
 #[cfg(unix)]
 #[test]
-fn what_is_made_can_be_read_by_those_who_may_read_any_file_of_this_user() {
+fn output_files_have_the_usual_permissions_of_the_user() {
     use std::os::unix::fs::PermissionsExt as _;
     let (directory, path) = with_csv(ROWS);
     assert_eq!(lab(&["report", &path]).code, 0);

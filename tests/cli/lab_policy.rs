@@ -86,7 +86,7 @@ fn coap_is_shown_with_the_numbers_of_its_rfc() {
 }
 
 #[test]
-fn what_is_not_in_the_schedule_is_said() {
+fn effects_outside_the_schedule_are_named() {
     assert!(text("show rto").contains("all of this before a round trip is measured"));
     assert!(text("show coap").contains("jitter initial:1.5: all timeouts are stretched"));
     let deadline = text("show expb --timeout .1 --deadline 1 --jitter full");
@@ -125,7 +125,7 @@ fn the_json_of_a_comparison_says_what_show_says() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_one_line() {
+fn usage_errors_are_refused_in_one_line() {
     for (flags, sentence) in [
         ("show tcp", "`tcp` is not a retry policy: it must be once, expb, fixed, linear, coap,"),
         ("compare coap tcp", "`tcp` is not a retry policy"),

@@ -152,7 +152,7 @@ fn an_assertion_that_does_not_hold_is_exit_code_6_and_the_rows_are_there() {
 }
 
 #[test]
-fn what_makes_no_sense_is_one_line_exit_code_2_and_no_file() {
+fn usage_errors_are_one_line_exit_code_2_and_no_file() {
     let folder = folder("refused");
     let file = folder.join("rows.csv");
     let typo = folder.join("typo.toml");
@@ -260,7 +260,7 @@ fn over_real_sockets_the_promise_and_the_theory_hold_too() {
 }
 
 #[test]
-fn what_is_lost_in_virtual_time_is_lost_over_real_sockets() {
+fn datagrams_lost_in_virtual_time_are_lost_over_real_sockets() {
     let line = "--loss .4 --policy fixed --timeout .6 --max-sends 4 --trials 60 --session-trials 1 --seed 11";
     let (virtual_time, real) =
         (&rows("same-virtual", line)[0], &rows("same-real", &format!("{line} --real"))[0]);
@@ -282,7 +282,7 @@ fn bursts_have_no_simple_theory_and_say_so_with_empty_cells() {
 }
 
 #[test]
-fn what_depends_on_time_is_met_over_real_sockets_both_ways() {
+fn time_dependent_impairments_hold_over_real_sockets_both_ways() {
     let line = "--link blackhole:.2,.1 --policy once --timeout .15 --trials 600 --seed 4 --real";
     let row = &rows("real-blackhole", line)[0];
     assert_eq!((row["loss_up"].as_str(), row["sessions"].as_str()), ("0.333333333", "600"));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::program::{Ended, Program};
 use crate::support::server::{SOON, ServerProgram, frame, port_of};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{STEP_TIMEOUT, eventually};
 use sayagain::net::EngineKind;
 use serde_json::Value;
 
@@ -408,7 +408,7 @@ fn a_killed_and_restarted_server_leaves_every_message_with_one_outcome() {
     eventually("bob is back", || listener.err().matches("registered as bob").count() == 2);
     sender.write(numbered(201..=300, "line ").as_bytes());
     sender.close_stdin();
-    let sent = sender.wait_within(PATIENCE * 2);
+    let sent = sender.wait_within(STEP_TIMEOUT * 2);
     let ends = objects(&sent.out);
     let [acked, rejected, unknown, never_sent] =
         ["acked", "rejected", "unknown", "never_sent"].map(|kind| seqs(&ends, kind));

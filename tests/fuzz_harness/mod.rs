@@ -1,4 +1,4 @@
-//! What a fuzzer calls: each function takes any bytes, and panics where a promise does not hold.
+//! The functions that a fuzzer calls: each takes any bytes, and panics where a promise does not hold.
 //!
 //! They run in two places: as the targets of `fuzz/`, guided by coverage, and in `tests/sim/fuzz.rs`, under proptest.
 

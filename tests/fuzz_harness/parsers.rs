@@ -77,7 +77,7 @@ pub fn datagram(bytes: &[u8]) {
     assert_eq!(Datagram::parse(&out, MAX_PAYLOAD).as_ref(), Ok(&datagram));
 }
 
-/// What is found in a stream of lines of at most `limit` bytes, which comes in pieces of `size` bytes.
+/// The lines found in a stream, of at most `limit` bytes each, that arrives in pieces of `size` bytes.
 fn found(bytes: &[u8], limit: usize, size: usize) -> Vec<Found> {
     let (mut lines, mut all) = (Lines::with_limit(limit), Vec::new());
     for mut piece in bytes.chunks(size) {
@@ -105,7 +105,7 @@ pub fn line_protocol(bytes: &[u8]) {
     }
 }
 
-/// What an ACK acknowledges reads back as it was read, and is bounded.
+/// The ranges of an ACK are bounded, and encode to what was parsed.
 pub fn ack_ranges(bytes: &[u8]) {
     let Some(ranges) = parse_ranges(bytes, 64) else { return };
     assert!(

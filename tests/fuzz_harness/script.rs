@@ -16,7 +16,7 @@ use sayagain::units::Factor;
 /// So many bytes are played; what is behind them would only take time.
 const MAX_SCRIPT: usize = 600;
 
-/// How long after the script all has to have an end: sessions linger and idle out meanwhile.
+/// Time after the script by which everything must have ended: sessions linger and idle out meanwhile.
 const AT_MOST: Duration = Duration::from_secs(36_000);
 
 const NAMES: [&str; 2] = ["ada", "bob"];
@@ -27,7 +27,7 @@ struct Play<'a> {
     clients: [ClientId; 2],
     /// The messages of each, in their order.
     sent: [Vec<Ticket>; 2],
-    /// What becomes of the next things sent; everything else passes.
+    /// Fates of the next things sent; everything else passes.
     fates: Rc<RefCell<VecDeque<FilterAction>>>,
     script: &'a [u8],
 }
@@ -101,7 +101,7 @@ impl<'a> Play<'a> {
             8 => self.sim.set_reachable(id, argument % 2 == 0),
             9 => self.room(id, argument),
             10 => {
-                // A stranger, or whoever writes the client's address on its datagrams.
+                // Another host, possibly with the client's address as a forged source.
                 let bytes = self.take(argument);
                 let mut from = self.sim.address_of(id);
                 from.set_port(from.port() + u16::from(argument & 1));

@@ -1,4 +1,4 @@
-//! What `docs/embedding.md` shows is code that is run: each block stands in a doctest.
+//! The code in `docs/embedding.md` is run: each block stands in a doctest.
 
 /// The code of a module's doctests, as a reader sees it.
 fn shown(module: &str) -> String {

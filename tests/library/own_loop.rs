@@ -16,11 +16,11 @@ use sayagain::net::core::{Core, Event};
 use sayagain::net::{Engine, EngineHandle};
 use sayagain::service::ConnId;
 
-use crate::support::{PATIENCE, eventually};
+use crate::support::{STEP_TIMEOUT, eventually};
 
 /// The next event, however many polls it takes.
 fn next(core: &mut Core) -> Event {
-    let by = Instant::now() + PATIENCE;
+    let by = Instant::now() + STEP_TIMEOUT;
     loop {
         if let Some(event) = core.poll(Some(Duration::from_millis(1))).unwrap().next() {
             return event;
@@ -87,7 +87,7 @@ impl Handler for Echo {
 
 fn echo_at(url: &str) -> TcpStream {
     let mut peer = TcpStream::connect(url.trim_start_matches("line://")).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
     peer.write_all(b"again\n").unwrap();
     let mut answer = [0; 6];
     peer.read_exact(&mut answer).unwrap();
@@ -98,7 +98,7 @@ fn echo_at(url: &str) -> TcpStream {
 #[test]
 fn an_engine_that_is_dropped_serves_until_its_handler_stops_and_a_handle_then_reaches_nothing() {
     let engine = Engine::host(&["line://127.0.0.1:0"], Settings::default(), Echo).unwrap();
-    let (url, handle) = (engine.places()[0].to_string(), engine.handle());
+    let (url, handle) = (engine.listen_addrs()[0].to_string(), engine.handle());
     drop(engine);
     let mut peer = echo_at(&url);
     assert_eq!(handle.with(|_, cx| cx.conns().count()), Some(1));
@@ -109,10 +109,10 @@ fn an_engine_that_is_dropped_serves_until_its_handler_stops_and_a_handle_then_re
 #[test]
 fn a_shutdown_without_an_executor_closes_all_connections() {
     let engine = Engine::host(&["line://127.0.0.1:0"], Settings::default(), Echo).unwrap();
-    let (url, handle) = (engine.places()[0].to_string(), engine.handle());
+    let (url, handle) = (engine.listen_addrs()[0].to_string(), engine.handle());
     let mut peer = echo_at(&url);
     assert_eq!(engine.with(|_, cx| cx.conns().count()), 1);
-    let ending = thread::spawn(move || engine.shutdown_blocking(PATIENCE));
+    let ending = thread::spawn(move || engine.shutdown_blocking(STEP_TIMEOUT));
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     drop(peer);
     assert!(ending.join().unwrap());
@@ -129,11 +129,11 @@ fn a_handle_waits_for_its_engine_and_is_told_if_it_does_not_start() {
     };
     let (told, results) = mpsc::channel();
     let engine = Engine::host_with(&["line://127.0.0.1:0"], Settings::default(), ask(told.clone())).unwrap();
-    assert_eq!(results.recv_timeout(PATIENCE), Ok(Some(0)));
-    let taken = engine.places()[0].to_string();
+    assert_eq!(results.recv_timeout(STEP_TIMEOUT), Ok(Some(0)));
+    let taken = engine.listen_addrs()[0].to_string();
     assert!(Engine::host_with(&[&taken], Settings::default(), ask(told)).is_err());
-    assert!(results.recv_timeout(PATIENCE).is_err(), "no handler was made, and its sender is dropped");
-    assert!(engine.shutdown_blocking(PATIENCE));
+    assert!(results.recv_timeout(STEP_TIMEOUT).is_err(), "no handler was made, and its sender is dropped");
+    assert!(engine.shutdown_blocking(STEP_TIMEOUT));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use sayagain::reliable::Outcome;
 use sayagain::server::Server;
 use sayagain::service::{CloseReason, ConnId, Decoder as _, Origin, Remote, Service};
 
-/// How long anything may take that is to happen at once.
+/// Time limit for a step that is to happen at once.
 const SOON: Duration = Duration::from_secs(10);
 
 fn chat(now: Instant, listeners: &Listeners) -> Server {
@@ -41,7 +41,7 @@ fn the_chat_is_one_service_among_others_on_a_public_engine() {
     let bound = listeners(&["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "line://127.0.0.1:0"]);
     let server = chat(Instant::now(), &bound);
     let engine = Engine::start(EngineKind::Poll, bound, |_| server).unwrap();
-    let places: Vec<String> = engine.places().iter().map(ToString::to_string).collect();
+    let places: Vec<String> = engine.listen_addrs().iter().map(ToString::to_string).collect();
     let client =
         |url: &str, name: &str| blocking::Client::builder(url).name(name).connect_blocking().unwrap();
     let ((ada, _ada_hears), (bob, mut bob_hears)) = (client(&places[0], "ada"), client(&places[1], "bob"));
@@ -113,7 +113,7 @@ fn drive<S: Service>(listener: &TcpListener, service: &mut S, is_done: impl Fn(&
 }
 
 #[test]
-fn the_chat_runs_on_somebody_elses_engine_as_well() {
+fn the_chat_runs_on_another_programs_engine_as_well() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -137,7 +137,7 @@ fn sources(name: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn nothing_that_decides_knows_of_sockets() {
+fn state_machines_use_no_sockets() {
     for module in ["server", "hub", "wire", "client", "reliable", "link", "host", "service"] {
         let is_tested = |file: &PathBuf| !file.ends_with("tests.rs") && !file.ends_with("idle_memory.rs");
         for file in sources(module).into_iter().filter(is_tested) {

@@ -37,7 +37,7 @@ ip link set outside up
 ip link set nowhere up
 for address in 10.77.0.1/32 10.77.0.2/32 10.77.1.1/24; do ip addr add "$address" dev outside; done
 for address in 2001:db8:77::1/128 2001:db8:77::2/128 2001:db8:78::1/64; do ip addr add "$address" dev outside nodad; done
-# At the other end nobody has this address, and nobody says so.
+# At the other end no interface has this address, and no error is sent.
 ip neigh replace 2001:db8:78::9 lladdr 02:00:00:00:00:09 dev outside nud permanent
 printf '127.0.0.1 localhost\n2001:db8:78::9 both\n10.77.0.1 both\n' > "$HOSTS"
 mount --bind "$HOSTS" /etc/hosts

@@ -48,8 +48,8 @@ fn hasty() -> Backoff {
 }
 
 /// A policy that waits for as long as a test may take.
-fn patient() -> Backoff {
-    Backoff::new(crate::support::PATIENCE).with_max_sends(1)
+fn single_send() -> Backoff {
+    Backoff::new(crate::support::STEP_TIMEOUT).with_max_sends(1)
 }
 
 fn at(server: &TestServer, mode: &str) -> Builder {
@@ -138,7 +138,7 @@ fn a_client_connects_over_a_unix_socket() {
             .unwrap();
     let builder = || Client::builder(&url);
     block_on(converse(builder(), builder()));
-    assert!(block_on(engine.shutdown(crate::support::PATIENCE)));
+    assert!(block_on(engine.shutdown(crate::support::STEP_TIMEOUT)));
     let gone = block_on(builder().policy(hasty()).name("late").connect()).unwrap_err();
     assert!(matches!(gone, ConnectError::GaveUp { source: Some(_), .. }), "{gone}");
 }
@@ -250,7 +250,8 @@ fn close_waits_for_earlier_requests() {
 fn a_request_dropped_before_it_was_queued_is_not_sent() {
     let silent = Silent::start();
     block_on(async {
-        let (client, _events) = silent.builder().policy(patient()).max_pending(1).connect().await.unwrap();
+        let (client, _events) =
+            silent.builder().policy(single_send()).max_pending(1).connect().await.unwrap();
         drop(client.send("bob", "never polled"));
         // One always has room, the others wait for it.
         let mut first = pin!(client.send("bob", "first"));
@@ -442,9 +443,9 @@ fn a_taken_name_is_refused() {
 
 #[test]
 fn without_a_server_the_policy_gives_up() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error =
-        block_on(Client::builder(nobody.to_string()).name("a").policy(hasty()).connect()).unwrap_err();
+        block_on(Client::builder(closed.to_string()).name("a").policy(hasty()).connect()).unwrap_err();
     assert!(matches!(error, ConnectError::GaveUp { source: Some(_), .. }), "{error}");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let url = format!("udp://{}", socket.local_addr().unwrap());
@@ -456,9 +457,9 @@ fn without_a_server_the_policy_gives_up() {
 fn a_client_without_a_name_can_only_ping() {
     let server = server();
     for mode in MODES {
-        let (nobody, _events) = block_on(at(&server, mode).connect()).unwrap();
-        assert!(matches!(block_on(nobody.ping()), Outcome::Acked(_)));
-        assert_eq!(block_on(nobody.close()).closed, Closed::Done);
+        let (unnamed, _events) = block_on(at(&server, mode).connect()).unwrap();
+        assert!(matches!(block_on(unnamed.ping()), Outcome::Acked(_)));
+        assert_eq!(block_on(unnamed.close()).closed, Closed::Done);
         assert_eq!(server.report().totals.hub.sessions, 0);
     }
 }
@@ -624,12 +625,12 @@ fn a_program_without_an_executor_iterates_over_its_events() {
         assert_eq!((ada.join("#tea"), ada.send("ada", "one"), ada.send("ada", "two")), (ok(), ok(), ok()));
         assert_eq!(names(ada.list(Some("#tea"))), ["ada"]);
         assert_eq!(events.next(), Some(message("ada", None, "one")));
-        assert_eq!(events.next_timeout(crate::support::PATIENCE), Some(message("ada", None, "two")));
+        assert_eq!(events.next_timeout(crate::support::STEP_TIMEOUT), Some(message("ada", None, "two")));
         assert!(matches!((ada.ping(), ada.leave("#tea")), (Outcome::Acked(_), Outcome::Acked(_))));
         assert_eq!(ada.close().closed, Closed::Done);
         assert_eq!(ada.stats().discarded, 0);
         assert_eq!(events.by_ref().collect::<Vec<_>>(), [Event::Closed(Closed::Done)]);
-        assert_eq!((events.next(), events.next_timeout(crate::support::PATIENCE)), (None, None));
+        assert_eq!((events.next(), events.next_timeout(crate::support::STEP_TIMEOUT)), (None, None));
     }
     server.wait_until("no session is left", |report| report.sessions == 0);
 }

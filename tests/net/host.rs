@@ -89,7 +89,7 @@ fn start<H: Handler + 'static>(
     listeners.add(&url.parse().unwrap()).unwrap();
     let list = listeners.list();
     let engine = Engine::start(kind, listeners, |_| Host::new(settings, list, handler)).unwrap();
-    let place = engine.places()[0].to_string();
+    let place = engine.listen_addrs()[0].to_string();
     (engine, place)
 }
 
@@ -225,7 +225,7 @@ impl Handler for Lazy {
 
 /// This many peers send a message of this size each to a handler that does not read. Memory stays within the bound, and
 /// once the handler reads, all messages arrive.
-fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
+fn peers_that_never_read(kind: EngineKind, peers: usize, size: usize, bound: usize) {
     let settings = Settings::default().max_memory_in(bound).max_message(size);
     let (engine, place) = start(kind, "msg://127.0.0.1:0", settings, Lazy::default());
     let mut sending = Vec::new();
@@ -281,7 +281,7 @@ fn nobody_reads(kind: EngineKind, peers: usize, size: usize, bound: usize) {
 #[test]
 fn senders_to_a_handler_that_does_not_read_are_blocked_and_lose_nothing() {
     for kind in EngineKind::ALL {
-        nobody_reads(kind, 20, 1_000_000, 4_000_000);
+        peers_that_never_read(kind, 20, 1_000_000, 4_000_000);
     }
 }
 
@@ -291,7 +291,7 @@ fn senders_to_a_handler_that_does_not_read_are_blocked_and_lose_nothing() {
 fn two_hundred_peers_send_8_76_mb_each_to_a_handler_that_does_not_read() {
     for kind in EngineKind::ALL {
         let begun = Instant::now();
-        nobody_reads(kind, 200, 8_760_000, 64 << 20);
+        peers_that_never_read(kind, 200, 8_760_000, 64 << 20);
         println!("{kind}: {:.1} s", begun.elapsed().as_secs_f64());
     }
 }
@@ -365,9 +365,9 @@ fn a_core_listens_and_connects_at_once_and_distinguishes_expected_from_unknown_p
     let called = relay.connect(&up).unwrap();
     let mut worker = core(Settings::default().name("worker-1").unwrap());
     worker.connect(&down).unwrap();
-    let mut nobody = core(Settings::default());
-    nobody.connect(&down).unwrap();
-    let mut cores = [relay, boss, worker, nobody];
+    let mut unnamed = core(Settings::default());
+    unnamed.connect(&down).unwrap();
+    let mut cores = [relay, boss, worker, unnamed];
     let mut seen = BTreeMap::new();
     turn(&mut cores, |nth, core, event| {
         let (kind, conn) = match event {
@@ -394,14 +394,14 @@ fn a_core_listens_and_connects_at_once_and_distinguishes_expected_from_unknown_p
 fn a_refused_name_is_reported_to_the_connecting_side_only() {
     let mut boss = core(Settings::default().expect("worker-*").unwrap().only_expected(true));
     let url = boss.listen("msg://127.0.0.1:0").unwrap()[0].to_string();
-    let mut unexpected = core(Settings::default().name("stranger").unwrap());
+    let mut unexpected = core(Settings::default().name("unexpected").unwrap());
     let dial = unexpected.connect(&url).unwrap();
     let (failed, why) = turn(&mut [boss, unexpected], |nth, _, event| match event {
         Event::Failed(dial, why) if nth == 1 => Some((dial, why)),
         other => panic!("{nth}: {other:?}"),
     });
     assert_eq!((failed, why.kind()), (dial, std::io::ErrorKind::PermissionDenied));
-    assert_eq!(why.to_string(), "refused: nobody of this name is expected");
+    assert_eq!(why.to_string(), "refused: no peer of this name is expected");
 }
 
 #[test]

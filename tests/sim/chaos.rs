@@ -70,7 +70,7 @@ struct Tally {
     acked: usize,
     unknown: usize,
     delivered: usize,
-    /// How many requests of a sender got a 429.
+    /// Number of requests of a sender that got a 429.
     slowed: usize,
 }
 

@@ -8,7 +8,7 @@ use sayagain::reliable::Outcome;
 use sayagain::sim::{ClientId, FilterAction, Sim};
 
 use crate::harness::{ServerHarness, addr, cookie, local, nonce, reg, register, snd};
-use crate::support::{messages, ms, outcomes, patient, quiet, secs};
+use crate::support::{messages, ms, outcomes, quiet, secs, with_many_retries};
 
 #[test]
 fn a_lost_reg_is_retransmitted_until_it_is_answered_and_opens_one_session() {
@@ -20,7 +20,7 @@ fn a_lost_reg_is_retransmitted_until_it_is_answered_and_opens_one_session() {
         // Drops the first two challenges, and the first two answers that open the session.
         if is_reg && dropped <= 4 { FilterAction::Drop } else { FilterAction::Pass }
     }));
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_ready()));
     assert_eq!(sim.server().totals().hub.sessions, 1);
 }
@@ -83,8 +83,8 @@ fn a_cookie_is_valid_in_its_slot_and_the_next_for_its_address_name_and_nonce_onl
 #[test]
 fn a_client_whose_port_changes_during_a_request_keeps_its_session() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
-    let bob = sim.add_client(patient(Transport::Datagram, "bob"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
+    let bob = sim.add_client(with_many_retries(Transport::Datagram, "bob"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
     let tickets: Vec<_> = (0..10).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
     sim.set_filter(Box::new(|direction, _, bytes| {
@@ -155,7 +155,7 @@ fn a_duplicate_resume_moves_a_session_once_and_a_late_one_does_not_move_it() {
 #[test]
 fn a_lost_resume_is_retransmitted_until_the_session_has_moved() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.move_client(ada);
     let mut regs = 0;
@@ -175,7 +175,7 @@ fn a_lost_resume_is_retransmitted_until_the_session_has_moved() {
 #[test]
 fn a_host_without_the_token_can_neither_acknowledge_nor_end_nor_feed_a_client() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.set_filter(Box::new(|_, _, _| FilterAction::Drop));
     let ticket = sim.client(ada).send(b"ada", b"hello");
@@ -235,7 +235,7 @@ fn a_host_without_the_token_can_neither_acknowledge_nor_end_a_session_at_the_ser
 #[test]
 fn a_401_is_accepted_for_the_present_token_only_and_then_a_new_session_is_opened() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.client(ada).join(b"#r");
     assert!(sim.run_until_idle(secs(10)));
@@ -260,7 +260,7 @@ fn a_401_is_accepted_for_the_present_token_only_and_then_a_new_session_is_opened
 /// A client that has received a message.
 fn with_a_reader() -> (Sim, ClientId) {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.client(ada).send(b"ada", b"me");
     assert!(sim.run_until_idle(secs(10)));
@@ -316,7 +316,7 @@ fn one_request_with_an_unknown_token_is_answered_once_and_other_frames_are_stray
 #[test]
 fn an_answer_of_an_earlier_session_is_ignored() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     let old = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let seen = old.clone();
     sim.set_filter(Box::new(move |direction, _, bytes| {
@@ -488,7 +488,7 @@ fn unproven_addresses_get_one_frame_of_at_most_3_times_their_input_and_only_for_
 #[test]
 fn a_silent_session_ends_after_its_idle_time_and_pings_keep_it_alive() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.run_for(secs(600));
     assert_eq!(sim.server().sessions(), 1, "kept by pings");
@@ -533,7 +533,7 @@ fn a_peer_that_sends_larger_datagrams_gets_larger_ones_up_to_the_limit() {
 fn the_bye_of_a_shutdown_is_retransmitted_over_datagrams_until_it_is_acknowledged() {
     use sayagain::service::Service;
     let mut sim = quiet();
-    let mut config = patient(Transport::Datagram, "ada");
+    let mut config = with_many_retries(Transport::Datagram, "ada");
     config.policy = config.policy.with_max_sends(1);
     let ada = sim.add_client(config);
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
@@ -573,8 +573,8 @@ fn requests_after_a_bye_are_unknown_rather_than_refused() {
 #[test]
 fn a_bye_carries_the_acknowledgement_of_all_pushes_so_that_none_counts_as_undelivered() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
-    let bob = sim.add_client(patient(Transport::Datagram, "bob"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
+    let bob = sim.add_client(with_many_retries(Transport::Datagram, "bob"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
     sim.set_filter(Box::new(|direction, _, bytes| {
         let is_plain_ack = direction == Direction::Up

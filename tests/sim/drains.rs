@@ -9,7 +9,7 @@ use sayagain::reliable::{Backoff, Outcome, Ticket};
 use sayagain::service::Service as _;
 use sayagain::sim::{ClientId, FilterAction, Sim};
 
-use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs, with_server};
+use crate::support::{doubling, messages, ms, outcomes, quiet, secs, with_many_retries, with_server};
 
 const TRANSPORTS: [Transport; 2] = [Transport::Stream, Transport::Datagram];
 
@@ -87,7 +87,7 @@ fn clients_with_a_policy_reconnect_after_a_restart_rejoin_and_send_their_queued_
 fn clients_with_the_same_announced_time_reconnect_at_different_times() {
     let mut sim = with_server(back_in(Some(secs(8))));
     let ids: Vec<ClientId> =
-        (0..40).map(|n| sim.add_client(patient(Transport::Stream, &format!("c{n}")))).collect();
+        (0..40).map(|n| sim.add_client(with_many_retries(Transport::Stream, &format!("c{n}")))).collect();
     ready(&mut sim, &ids);
     restart(&mut sim, &ids, ms(100));
     let mut again: Vec<_> = ids.iter().flat_map(|id| draining(&sim.take_events(*id))).collect();
@@ -101,7 +101,7 @@ fn clients_with_the_same_announced_time_reconnect_at_different_times() {
 fn a_request_refused_by_a_shutdown_is_sent_again_in_the_next_session() {
     for transport in TRANSPORTS {
         let mut sim = with_server(back_in(Some(secs(1))));
-        let ada = sim.add_client(patient(transport, "ada"));
+        let ada = sim.add_client(with_many_retries(transport, "ada"));
         ready(&mut sim, &[ada]);
         sim.take_events(ada);
         // The BYE is delayed, so that the refusal arrives first.
@@ -170,7 +170,7 @@ fn a_client_does_not_wait_for_a_server_longer_than_its_deadline_or_an_hour() {
 fn a_client_with_only_a_bye_pending_does_not_reconnect() {
     for transport in TRANSPORTS {
         let mut sim = quiet();
-        let ada = sim.add_client(patient(transport, "ada"));
+        let ada = sim.add_client(with_many_retries(transport, "ada"));
         ready(&mut sim, &[ada]);
         let ticket = sim.client(ada).send(b"ada", b"hi");
         sim.client(ada).close();
@@ -195,10 +195,10 @@ fn a_client_with_only_a_bye_pending_does_not_reconnect() {
 #[test]
 fn a_stream_that_stalls_in_the_middle_of_a_frame_loses_no_request() {
     let mut sim = quiet();
-    let mut config = patient(Transport::Stream, "ada");
+    let mut config = with_many_retries(Transport::Stream, "ada");
     config.window = 1_000;
     let ada = sim.add_client(config);
-    let bob = sim.add_client(patient(Transport::Stream, "bob"));
+    let bob = sim.add_client(with_many_retries(Transport::Stream, "bob"));
     ready(&mut sim, &[ada, bob]);
     let tickets: Vec<Ticket> =
         (0..2_000).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
@@ -235,7 +235,7 @@ fn a_killed_client_gets_its_name_back_once_its_session_has_ended() {
     for (transport, wait) in [(Transport::Stream, secs(30)), (Transport::Datagram, secs(90))] {
         let mut sim = quiet();
         // The simulated process continues, but must not take another port.
-        let killed = ClientConfig { checks_path: false, ..patient(transport, "ada") };
+        let killed = ClientConfig { checks_path: false, ..with_many_retries(transport, "ada") };
         let first = sim.add_client(killed);
         ready(&mut sim, &[first]);
         // Killed: it sends nothing more, and its system closes the connection.
@@ -246,7 +246,7 @@ fn a_killed_client_gets_its_name_back_once_its_session_has_ended() {
         sim.set_reachable(first, false);
         sim.cut(first);
         let begun = sim.now();
-        let second = sim.add_client(patient(transport, "ada"));
+        let second = sim.add_client(with_many_retries(transport, "ada"));
         assert!(sim.run_until(secs(200), |sim| sim.client(second).is_ready()), "{transport:?}");
         let waited = sim.now() - begun;
         assert!(waited >= wait && waited <= wait + wait / 2, "{transport:?}: {waited:?}");
@@ -259,15 +259,15 @@ fn a_killed_client_gets_its_name_back_once_its_session_has_ended() {
 fn a_name_with_a_live_owner_is_refused_after_one_wait_at_most_and_at_once_without_a_policy() {
     for (transport, waits) in [(Transport::Stream, 0), (Transport::Datagram, 1)] {
         let mut sim = quiet();
-        let first = sim.add_client(patient(transport, "ada"));
+        let first = sim.add_client(with_many_retries(transport, "ada"));
         ready(&mut sim, &[first]);
-        let second = sim.add_client(patient(transport, "ada"));
+        let second = sim.add_client(with_many_retries(transport, "ada"));
         let third = sim.add_client(ClientConfig::new(
             transport,
             Some("ada"),
             Backoff::new(secs(1)).with_max_sends(1),
         ));
-        let short = patient(transport, "ada").policy.with_deadline(Some(secs(60)));
+        let short = with_many_retries(transport, "ada").policy.with_deadline(Some(secs(60)));
         let fourth = sim.add_client(ClientConfig::new(transport, Some("ada"), short));
         sim.run_for(secs(2));
         for id in [third, fourth] {

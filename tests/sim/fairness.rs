@@ -9,13 +9,13 @@ use crate::harness::{Conn, ServerHarness, addr, nonce, register, snd};
 use crate::support::{ms, secs};
 
 /// The number of silent members of the room.
-const CROWD: usize = 1_000;
+const MEMBERS: usize = 1_000;
 
 /// The number of messages to the room that use up one work budget.
-const A_TURN: u64 = 33;
+const QUANTUM: u64 = 33;
 
 /// `SND 0006 #r hi`, this many times.
-fn his(messages: u64) -> String {
+fn room_messages(messages: u64) -> String {
     (0..messages).map(|_| "SND 0006 #r hi").collect()
 }
 
@@ -23,7 +23,7 @@ fn his(messages: u64) -> String {
 fn silent_room() -> ServerHarness {
     let hub = HubConfig { max_pending_messages: 1, ..HubConfig::default() };
     let mut harness = ServerHarness::new(ServerConfig { hub, ..ServerConfig::default() });
-    for n in 0..CROWD {
+    for n in 0..MEMBERS {
         let name = format!("member-{n}");
         let conn = harness.connect_as(&format!("REG {:04} {name}JON 0003 #r", name.len() + 1));
         harness.clog(conn);
@@ -36,7 +36,7 @@ fn talker(harness: &mut ServerHarness, name: &str) -> Conn {
 }
 
 /// Runs the deadlines that are due once.
-fn turn(harness: &mut ServerHarness) {
+fn run_due(harness: &mut ServerHarness) {
     let at = harness.server.poll_timeout().expect("something is due");
     harness.now = harness.now.max(at);
     harness.server.timeout(harness.now);
@@ -47,17 +47,17 @@ fn messages_of_one_connection_to_a_large_room_are_executed_in_portions_and_delay
     let mut harness = silent_room();
     let (eve, ada) = (talker(&mut harness, "eve"), talker(&mut harness, "ada"));
     let begun = harness.now;
-    harness.put(eve, his(11 * A_TURN + 1) + "PNG 0000");
-    assert_eq!(harness.totals().hub.messages, A_TURN);
+    harness.put(eve, room_messages(11 * QUANTUM + 1) + "PNG 0000");
+    assert_eq!(harness.totals().hub.messages, QUANTUM);
     assert!(harness.is_busy(eve) && !harness.is_reading(eve));
     assert_eq!(harness.say(ada, "PNG 0000").matches("ACK").count(), 1, "at once");
-    for turns in 2..=11 {
-        turn(&mut harness);
-        assert_eq!(harness.totals().hub.messages, turns * A_TURN);
+    for quanta in 2..=11 {
+        run_due(&mut harness);
+        assert_eq!(harness.totals().hub.messages, quanta * QUANTUM);
     }
     assert_eq!(harness.heard(eve), "");
-    turn(&mut harness);
-    assert_eq!((harness.heard(eve).as_str(), harness.totals().hub.messages), ("ACK 0000", 11 * A_TURN + 1));
+    run_due(&mut harness);
+    assert_eq!((harness.heard(eve).as_str(), harness.totals().hub.messages), ("ACK 0000", 11 * QUANTUM + 1));
     assert!(!harness.is_busy(eve) && harness.is_reading(eve));
     assert!(harness.now - begun < ms(1), "it waits for others, not for a clock");
     assert!(
@@ -72,16 +72,18 @@ fn many_expensive_connections_are_executed_in_turn() {
     let talkers: Vec<Conn> =
         ["ada", "bob", "cyd", "dan"].iter().map(|name| talker(&mut harness, name)).collect();
     for conn in &talkers {
-        harness.put(*conn, his(10 * A_TURN) + "PNG 0000");
+        harness.put(*conn, room_messages(10 * QUANTUM) + "PNG 0000");
     }
     let begun = harness.totals().hub.messages;
-    assert_eq!(begun, 4 * A_TURN);
-    let (mut done, mut turns) = (Vec::new(), 0);
+    assert_eq!(begun, 4 * QUANTUM);
+    let (mut done, mut quanta) = (Vec::new(), 0);
     while done.len() < talkers.len() {
-        turns += 1;
-        turn(&mut harness);
-        assert!(harness.totals().hub.messages <= begun + turns * A_TURN);
-        done.extend(talkers.iter().filter(|conn| harness.heard(**conn).ends_with("ACK 0000")).map(|_| turns));
+        quanta += 1;
+        run_due(&mut harness);
+        assert!(harness.totals().hub.messages <= begun + quanta * QUANTUM);
+        done.extend(
+            talkers.iter().filter(|conn| harness.heard(**conn).ends_with("ACK 0000")).map(|_| quanta),
+        );
     }
     assert!(done[3] - done[0] <= 4, "{done:?}");
 }
@@ -103,11 +105,11 @@ fn work_beyond_the_budget_of_one_datagram_is_done_at_its_repeat() {
     harness.datagram(eve, format!("~{token} @2 JON 0003 #r"));
     let messages = |ids: std::ops::Range<u64>| ids.map(|id| snd(id, "#r", "hi")).collect::<String>();
     let done = harness.datagram(eve, format!("~{token} {}", messages(3..103))).concat();
-    assert_eq!((done.matches("ACK 0000").count() as u64, harness.totals().hub.messages), (A_TURN, A_TURN));
-    assert_eq!(harness.totals().answers_dropped, 100 - A_TURN);
+    assert_eq!((done.matches("ACK 0000").count() as u64, harness.totals().hub.messages), (QUANTUM, QUANTUM));
+    assert_eq!(harness.totals().answers_dropped, 100 - QUANTUM);
     for repeat in 2..=12 {
         harness.datagram(eve, format!("~{token} {}", messages(3..103)));
-        assert_eq!(harness.totals().hub.messages, (repeat * A_TURN).min(100));
+        assert_eq!(harness.totals().hub.messages, (repeat * QUANTUM).min(100));
     }
 }
 
@@ -126,8 +128,8 @@ fn names_are_checked_against_many_rules_in_portions_also_if_taken() {
     {
         assert_eq!(harness.say(eve, request.repeat(4)), answer);
         for _ in 2..=4 {
-            assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "between two of eve's turns");
-            turn(&mut harness);
+            assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "between two quanta of eve");
+            run_due(&mut harness);
             assert_eq!(harness.heard(eve), answer);
         }
         harness.pass(ms(1));
@@ -147,12 +149,12 @@ fn thousands_of_requests_in_one_read_are_executed_in_quanta_and_delay_no_others(
         let answered = harness.heard(eve).matches("ACK").count();
         assert!(answered <= 512, "{request}: {answered} answers at once");
         assert_eq!(harness.say(ada, "PNG 0000"), "ACK 0000", "beside {request}");
-        let turns = (1..).find(|_| {
-            turn(&mut harness);
+        let quanta = (1..).find(|_| {
+            run_due(&mut harness);
             harness.heard(eve).contains("end")
         });
-        assert!((6..100).contains(&turns.unwrap_or(0)), "{request}: {turns:?} turns");
-        assert!(harness.now < begun + ms(1), "turns follow each other at once");
+        assert!((6..100).contains(&quanta.unwrap_or(0)), "{request}: {quanta:?} quanta");
+        assert!(harness.now < begun + ms(1), "quanta follow each other at once");
         assert!(!harness.is_busy(eve) && harness.is_reading(eve));
     }
 }

@@ -7,7 +7,7 @@ use sayagain::reliable::Outcome;
 use sayagain::service::Service;
 
 use crate::harness::{ServerHarness, addr, local, nonce, register};
-use crate::support::{messages, ms, outcomes, patient, secs, with_server};
+use crate::support::{messages, ms, outcomes, secs, with_many_retries, with_server};
 
 /// A server with these links, to it and from it.
 fn behind(link_in: &str, link_out: &str) -> ServerConfig {
@@ -113,8 +113,8 @@ fn losses_do_not_depend_on_the_other_impairments_of_a_link() {
 fn bursts_delays_copies_cuts_and_a_slow_link_neither_lose_nor_duplicate_a_message() {
     let network = "gilbert:.2,3+delay:pareto,20ms,10ms+duplicate:.1+truncate:.05+rate:1mbit";
     let mut sim = with_server(behind(network, network));
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
-    let bob = sim.add_client(patient(Transport::Datagram, "bob"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
+    let bob = sim.add_client(with_many_retries(Transport::Datagram, "bob"));
     assert!(sim.run_until(secs(600), |sim| [ada, bob].iter().all(|id| Client::is_ready(sim.client(*id)))));
     let tickets: Vec<_> = (0..100).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
     assert!(sim.run_until_idle(secs(3_600)));

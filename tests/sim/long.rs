@@ -10,7 +10,7 @@ use crate::harness::{Conn, ServerHarness};
 /// Most bytes that an engine reads at once.
 const READ: usize = 64 << 10;
 
-/// `clients` clients, each of which gets a message of `size` bytes from the one before it. They are read in turns, a piece
+/// `clients` clients, each of which gets a message of `size` bytes from the one before it. They are read alternately, a piece
 /// each.
 fn long_messages_in_a_ring(clients: usize, size: usize) {
     // All messages are under way at once, and complete ones wait for their readers.

@@ -13,7 +13,7 @@ use sayagain::service::{Peer, Service as _};
 use sayagain::sim::Sim;
 
 use crate::harness::{ServerHarness, addr, local, nonce, register, snd};
-use crate::support::{losing, messages, ms, outcomes, patient, secs};
+use crate::support::{losing, messages, ms, outcomes, secs, with_many_retries};
 
 /// Hands in a datagram without polling for output, as if it arrived right after another.
 fn behind_another(harness: &mut ServerHarness, from: SocketAddr, text: &str) {
@@ -97,7 +97,7 @@ fn answers_to_different_peers_share_no_datagram_and_none_is_longer_than_the_limi
 fn every_message_arrives_once_when_datagrams_of_many_frames_are_lost() {
     for seed in 1..=20 {
         let mut sim = Sim::new(Instant::now(), ServerConfig::default(), losing(0.3), losing(0.3), seed);
-        let config = |name| ClientConfig { window: 64, ..patient(Transport::Datagram, name) };
+        let config = |name| ClientConfig { window: 64, ..with_many_retries(Transport::Datagram, name) };
         let (ada, bob) = (sim.add_client(config("ada")), sim.add_client(config("bob")));
         assert!(sim.run_until(secs(100), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
         let mut asked = BTreeMap::new();

@@ -151,7 +151,7 @@ fn every_limit_of_the_protocol_page_holds() {
 fn every_policy_for_slow_consumers_does_what_its_row_says() {
     execute(
         LISTENERS,
-        "Who reads too slowly",
+        "Slow consumers",
         &[
             ("`drop-new` (default)", drop_new),
             ("`drop-old`", drop_old),

@@ -12,7 +12,7 @@ use sayagain::reliable::{AskedToWait, Backoff, Outcome, Ticket};
 use sayagain::sim::Sim;
 
 use crate::harness::{Conn, ServerHarness, addr, cookie, local, nonce, reg, register, snd};
-use crate::support::{doubling, messages, ms, outcomes, patient, secs};
+use crate::support::{doubling, messages, ms, outcomes, secs, with_many_retries};
 
 /// A server whose first listener has this rate.
 fn limited(rate: &str) -> ServerConfig {
@@ -540,9 +540,10 @@ mod client {
     fn story(rate: &str, window: usize, link: &str, count: usize) -> (usize, Duration) {
         let link: LinkConfig = link.parse().unwrap();
         let mut sim = Sim::new(Instant::now(), limited(rate), link.clone(), link, 7);
-        let mut config = patient(Transport::Datagram, "ada");
+        let mut config = with_many_retries(Transport::Datagram, "ada");
         config.window = window;
-        let (ada, bob) = (sim.add_client(config), sim.add_client(patient(Transport::Datagram, "bob")));
+        let (ada, bob) =
+            (sim.add_client(config), sim.add_client(with_many_retries(Transport::Datagram, "bob")));
         assert!(sim.run_until(secs(60), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
         let begun = sim.now();
         let tickets: Vec<Ticket> =
@@ -609,7 +610,7 @@ fn the_simulator_does_not_read_from_a_paused_connection_either() {
 fn input_before_a_client_dropped_its_connection_is_executed_in_the_simulator_as_with_an_engine() {
     let perfect = LinkConfig::perfect;
     let mut sim = Sim::new(Instant::now(), limited("2/s"), perfect(), perfect(), 1);
-    let (ada, bob) = (hasty(&mut sim), sim.add_client(patient(Transport::Stream, "bob")));
+    let (ada, bob) = (hasty(&mut sim), sim.add_client(with_many_retries(Transport::Stream, "bob")));
     assert!(sim.run_until(secs(10), |sim| sim.client(bob).is_ready()));
     sim.run_for(secs(2));
     for n in 0..10 {

@@ -14,7 +14,7 @@ use sayagain::reliable::{Outcome, Ticket};
 use sayagain::sim::{ClientId, FilterAction, Move, Sim};
 
 use crate::harness::{ServerHarness, addr, nonce, register};
-use crate::support::{doubling, messages, ms, outcomes, patient, quiet, secs};
+use crate::support::{doubling, messages, ms, outcomes, quiet, secs, with_many_retries};
 
 const MOVES: [Move; 5] = [
     Move::Port { old_lives: false },
@@ -196,8 +196,8 @@ fn a_thousand_seeds_of_moves() {
 fn a_client_that_only_acknowledges_still_sends_pings() {
     let mut sim = quiet();
     let (ada, bob) = (
-        sim.add_client(patient(Transport::Datagram, "ada")),
-        sim.add_client(patient(Transport::Datagram, "bob")),
+        sim.add_client(with_many_retries(Transport::Datagram, "ada")),
+        sim.add_client(with_many_retries(Transport::Datagram, "bob")),
     );
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
     let pings = Rc::new(RefCell::new(0));
@@ -220,8 +220,8 @@ fn a_receiving_client_whose_port_changes_gets_acked_messages_within_a_keepalive(
     for old_lives in [false, true] {
         let mut sim = quiet();
         let (ada, bob) = (
-            sim.add_client(patient(Transport::Datagram, "ada")),
-            sim.add_client(patient(Transport::Datagram, "bob")),
+            sim.add_client(with_many_retries(Transport::Datagram, "ada")),
+            sim.add_client(with_many_retries(Transport::Datagram, "bob")),
         );
         assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
         sim.relocate(bob, Move::Port { old_lives });
@@ -239,7 +239,7 @@ fn a_receiving_client_whose_port_changes_gets_acked_messages_within_a_keepalive(
 #[test]
 fn a_client_whose_hosts_address_changes_takes_a_new_socket_after_silence() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Datagram, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Datagram, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     sim.relocate(ada, Move::Host);
     let begun = sim.now();

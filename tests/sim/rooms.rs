@@ -38,7 +38,7 @@ fn a_room_exists_while_it_has_members() {
     let members = in_room(&mut harness, &["ada", "bob"]);
     assert_eq!(harness.say(members[0], "LEV 0003 #r"), "");
     assert_eq!(harness.say(members[0], "LEV 0003 #r"), "ERR 0014 No such room!");
-    assert_eq!(harness.say(members[1], "SND 0005 #r x"), "", "a room without other members is no error");
+    assert_eq!(harness.say(members[1], "SND 0005 #r x"), "", "a room without other members is not an error");
     harness.say(members[1], "BYE 0000");
     assert_eq!(harness.say(members[0], "LST 0003 #r"), "ERR 0014 No such room!");
 }

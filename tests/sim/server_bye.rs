@@ -23,7 +23,7 @@ fn at(n: usize) -> SocketAddr {
 }
 
 /// A server with this many sessions over datagrams, and their tokens by address.
-fn crowded(count: usize) -> (ServerHarness, BTreeMap<SocketAddr, String>) {
+fn registered_peers(count: usize) -> (ServerHarness, BTreeMap<SocketAddr, String>) {
     let mut harness = ServerHarness::open();
     let tokens =
         (0..count).map(|n| (at(n), register(&mut harness, at(n), &format!("c{n}"), &format!("{n:0>22}"))));
@@ -46,7 +46,7 @@ fn acknowledge(harness: &mut ServerHarness, tokens: &BTreeMap<SocketAddr, String
 
 #[test]
 fn a_bounded_number_of_byes_is_unanswered_and_each_answer_releases_another() {
-    let (mut harness, tokens) = crowded(MAX_BYES + 100);
+    let (mut harness, tokens) = registered_peers(MAX_BYES + 100);
     harness.shut_down();
     let first = told(&mut harness, &tokens);
     assert_eq!(first.len(), MAX_BYES);
@@ -70,7 +70,7 @@ fn a_bounded_number_of_byes_is_unanswered_and_each_answer_releases_another() {
 
 #[test]
 fn sessions_that_do_not_answer_delay_no_others_and_get_bye_in_rounds_until_the_drain_ends() {
-    let (mut harness, tokens) = crowded(MAX_BYES + 100);
+    let (mut harness, tokens) = registered_peers(MAX_BYES + 100);
     harness.shut_down();
     assert_eq!(told(&mut harness, &tokens).len(), MAX_BYES);
     harness.pass(FIRST);
@@ -98,7 +98,7 @@ fn sessions_that_do_not_answer_delay_no_others_and_get_bye_in_rounds_until_the_d
 
 #[test]
 fn a_few_slow_answers_do_not_delay_other_byes_for_long() {
-    let (mut harness, tokens) = crowded(MAX_BYES + 100);
+    let (mut harness, tokens) = registered_peers(MAX_BYES + 100);
     harness.shut_down();
     let first = told(&mut harness, &tokens);
     let mut since = 0;

@@ -205,7 +205,7 @@ fn disconnect_spares_a_session_within_its_share_of_memory_that_others_fill() {
     }
     to_room(&mut harness, ada, 1..=2);
     harness.stall(cyd, false);
-    assert_eq!(harness.heard(cyd), from_room(1) + &missed(1), "it is not the one that reads too slowly");
+    assert_eq!(harness.heard(cyd), from_room(1) + &missed(1), "it is not the slow consumer");
     assert_eq!(harness.totals().hub.cut_off, 0);
 }
 
@@ -707,7 +707,7 @@ fn a_long_message_is_not_starved_by_short_ones() {
     assert!(!harness.is_reading(ada));
     let mut before = 0;
     while !harness.is_reading(ada) {
-        assert!(before < 10, "it is never its turn");
+        assert!(before < 10, "it is never resumed");
         if harness.is_reading(dan) {
             harness.say(dan, send("#r", "short"));
             before += 1;
@@ -728,7 +728,10 @@ fn the_next_paused_sender_resumes_when_the_first_disconnects() {
     harness.say(ada, send("#r", "01"));
     harness.say(ada, send("#r", &"long".repeat(2_450)));
     assert_eq!(harness.say(dan, send("#r", "02") + "PNG 0000"), "RCV 0014 ada#r 0001 01");
-    assert!(!harness.is_reading(ada) && !harness.is_reading(dan), "there is room, but it is not his turn");
+    assert!(
+        !harness.is_reading(ada) && !harness.is_reading(dan),
+        "there is room, but an earlier sender is resumed first"
+    );
     harness.hang_up(ada);
     assert_eq!(harness.heard(dan), "ACK 0000");
     assert_eq!(harness.say(eve, send("#r", "03") + "PNG 0000").matches("ACK").count(), 1);
@@ -787,7 +790,7 @@ fn no_sender_waits_for_a_member_whose_acknowledgements_are_behind_too_much_input
         id += 1;
         assert!(id < 200, "64 KiB are enough");
     }
-    assert_eq!(harness.heard(bob), "@4 ACK 0000", "ada misses it instead");
+    assert_eq!(harness.heard(bob), "@4 ACK 0000", "it is dropped for ada instead");
     assert_eq!(harness.totals().hub.gaps, 1);
     // Bob's acknowledgements are read, so ada continues at their pace.
     let (mut acknowledged, mut heard) = (0, String::new());

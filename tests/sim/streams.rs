@@ -12,7 +12,7 @@ use sayagain::service::Service;
 use sayagain::sim::FilterAction;
 
 use crate::harness::{ServerHarness, addr, nonce, reg, register, snd};
-use crate::support::{doubling, losing, messages, ms, outcomes, patient, quiet, secs, with_server};
+use crate::support::{doubling, losing, messages, ms, outcomes, quiet, secs, with_many_retries, with_server};
 
 #[test]
 fn the_protocol_of_asio_chatserver_byte_for_byte() {
@@ -164,13 +164,13 @@ fn a_tagged_request_in_an_untagged_session_is_answered_and_deduplicated() {
 
 /// Three clients: ada sends 60 messages to bob, and `cut_when` decides which write cuts a connection.
 fn cut_story(cut_when: impl Fn(Direction, &str) -> bool + 'static, whose: usize) {
-    cut_story_of(patient(Transport::Stream, "ada"), cut_when, whose);
+    cut_story_of(with_many_retries(Transport::Stream, "ada"), cut_when, whose);
 }
 
 fn cut_story_of(config: ClientConfig, cut_when: impl Fn(Direction, &str) -> bool + 'static, whose: usize) {
     let mut sim = quiet();
     let ada = sim.add_client(config);
-    let bob = sim.add_client(patient(Transport::Stream, "bob"));
+    let bob = sim.add_client(with_many_retries(Transport::Stream, "bob"));
     let victim = sim.address_of([ada, bob][whose]);
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
     let tickets: Vec<_> = (0..60).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
@@ -253,7 +253,7 @@ fn a_tcp_cut_before_the_acknowledgement_of_pushes_delivers_none_of_them_twice() 
 #[test]
 fn a_tcp_cut_before_the_answer_to_reg_opens_one_session() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Stream, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Stream, "ada"));
     let mut cuts = 0;
     sim.set_filter(Box::new(move |direction, _, _| {
         cuts += u32::from(direction == Direction::Down);
@@ -316,7 +316,7 @@ fn a_resume_closes_the_older_connection_which_does_not_reconnect() {
 #[test]
 fn the_client_ends_when_its_session_is_resumed_elsewhere() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Stream, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Stream, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     let addr = sim.address_of(ada);
     sim.client(ada).handle_bytes(std::time::Instant::now(), b"ERR 0023 409 taken up elsewhere");
@@ -328,7 +328,7 @@ fn the_client_ends_when_its_session_is_resumed_elsewhere() {
 #[test]
 fn a_client_whose_server_has_restarted_reports_what_was_in_flight_as_unknown_and_registers_anew() {
     let mut sim = with_server(ServerConfig { linger: ms(500), ..ServerConfig::default() });
-    let ada = sim.add_client(patient(Transport::Stream, "ada"));
+    let ada = sim.add_client(with_many_retries(Transport::Stream, "ada"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready()));
     let ticket = sim.client(ada).send(b"ada", b"?");
     sim.set_filter(Box::new(|direction, _, bytes| {
@@ -356,8 +356,8 @@ fn on_a_stream_only_tagged_requests_and_their_answers_are_lost_and_retries_recov
         seed: 5,
         ..ServerConfig::default()
     });
-    let ada = sim.add_client(patient(Transport::Stream, "ada"));
-    let bob = sim.add_client(patient(Transport::Stream, "bob"));
+    let ada = sim.add_client(with_many_retries(Transport::Stream, "ada"));
+    let bob = sim.add_client(with_many_retries(Transport::Stream, "bob"));
     assert!(sim.run_until(secs(600), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
     let tickets: Vec<_> = (0..200).map(|n| sim.client(ada).send(b"bob", format!("{n}").as_bytes())).collect();
     assert!(sim.run_until_idle(secs(3_600)));
@@ -495,8 +495,8 @@ fn a_shutdown_ends_in_time_also_when_a_client_does_not_read() {
 #[test]
 fn a_client_acknowledges_all_pushes_before_its_bye_so_that_none_counts_as_undelivered() {
     let mut sim = quiet();
-    let ada = sim.add_client(patient(Transport::Stream, "ada"));
-    let bob = sim.add_client(patient(Transport::Stream, "bob"));
+    let ada = sim.add_client(with_many_retries(Transport::Stream, "ada"));
+    let bob = sim.add_client(with_many_retries(Transport::Stream, "bob"));
     assert!(sim.run_until(secs(10), |sim| sim.client(ada).is_ready() && sim.client(bob).is_ready()));
     sim.client(ada).send(b"bob", b"hi");
     assert!(sim.run_until(secs(10), |sim| !messages(&sim.take_events(bob)).is_empty()));

@@ -48,7 +48,7 @@ pub(crate) fn with_server(config: ServerConfig) -> Sim {
 }
 
 /// A client with enough retries for the lossy links of these tests.
-pub(crate) fn patient(transport: Transport, name: &str) -> ClientConfig {
+pub(crate) fn with_many_retries(transport: Transport, name: &str) -> ClientConfig {
     ClientConfig::new(transport, Some(name), doubling(ms(100), secs(1), 50))
 }
 

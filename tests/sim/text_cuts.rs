@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_shown_short_says_so(bytes in prop::collection::vec(any::<u8>(), 0..200), most in 2..60_usize) {
+    fn a_shortened_text_is_marked_as_such(bytes in prop::collection::vec(any::<u8>(), 0..200), most in 2..60_usize) {
         let (short, whole) = (escape_short(&bytes, most), escape(&bytes));
         prop_assert!(short.chars().count() <= most);
         match short.strip_suffix("..") {

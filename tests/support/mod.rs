@@ -41,7 +41,7 @@ pub(crate) fn uninterrupted<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Re
 }
 
 /// The time after which a step of a test counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running server inside the test; it ends on drop.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Drop for TestServer {
 
 /// Waits until a condition holds. Panics if that takes too long.
 pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
-    within(PATIENCE, what, is_so);
+    within(STEP_TIMEOUT, what, is_so);
 }
 
 /// Waits until a condition holds. Panics after `limit`.

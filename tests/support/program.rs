@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::{PATIENCE, within};
+use super::{STEP_TIMEOUT, within};
 
 type Shared = Arc<Mutex<Vec<u8>>>;
 
@@ -23,7 +23,7 @@ pub(crate) struct Program {
     open: Arc<()>,
 }
 
-/// How a program ended.
+/// The end of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -126,7 +126,7 @@ impl Program {
 
     /// Waits for its end; standard input stays as it is.
     pub(crate) fn wait(self) -> Ended {
-        self.wait_within(PATIENCE)
+        self.wait_within(STEP_TIMEOUT)
     }
 
     /// Waits for its end, for this time at most.
@@ -136,7 +136,7 @@ impl Program {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        within(PATIENCE, "its output ends", || self.has_closed_output());
+        within(STEP_TIMEOUT, "its output ends", || self.has_closed_output());
         let code = status.and_then(|status| status.code()).expect("the program was killed");
         Ended { code, out: self.out(), err: self.err() }
     }

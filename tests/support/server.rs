@@ -39,7 +39,7 @@ pub(crate) struct ServerProgram {
     pub(crate) listening: Vec<String>,
     /// The printed commands that connect to each listener.
     pub(crate) hints: Vec<String>,
-    /// How much of the log was examined, in bytes.
+    /// Length of the examined part of the log, in bytes.
     read: Cell<usize>,
 }
 

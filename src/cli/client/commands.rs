@@ -49,7 +49,7 @@ pub(super) trait ClientCommand {
         let _ = (tracker, client, line);
     }
 
-    /// When to call `handle_timeout`; `None` means never.
+    /// The time to call `handle_timeout`; `None` means never.
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }

@@ -65,7 +65,7 @@ impl<'a> Console<'a> {
         self.broken.is_some()
     }
 
-    /// Whether the reader of standard output has closed it, which is no failure.
+    /// Whether the reader of standard output has closed it, which is not a failure.
     pub(super) fn is_closed(&self) -> bool {
         self.broken.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }

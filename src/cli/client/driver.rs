@@ -14,7 +14,7 @@ use crate::net::drive::{Application, Driven};
 use crate::net::program_input::ProgramInput;
 use crate::net::rt;
 
-/// Whether a command goes on.
+/// Whether a command continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// Not done.
@@ -25,7 +25,7 @@ pub(super) enum Progress {
     Over,
 }
 
-/// How a client ended.
+/// The end of a client.
 #[derive(Debug, Default)]
 pub(super) struct Finish {
     /// Why the client closed; `None` if it never started, because the server's name has no address.
@@ -87,7 +87,7 @@ async fn run(
 struct RunningCommand<'r, 'a, T> {
     runner: &'r mut CommandRunner<'a, T>,
     input: ProgramInput,
-    /// How long an interrupted client waits for the answer to its BYE.
+    /// Longest wait of an interrupted client for the answer to its BYE.
     bye_timeout: Duration,
     /// BYE is sent, or about to be.
     is_closing: bool,

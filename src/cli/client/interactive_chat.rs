@@ -138,7 +138,7 @@ impl ClientCommand for InteractiveChat {
             Line::Text(line) => self.handle_line(tracker, client, &line),
             Line::TooLong { start, length } => match parse(&start) {
                 ChatLine::Message(target, body) => tracker.reject_too_long(target, body, length),
-                _ => tracker.console.error(&format!("a line of {length} bytes is no command")),
+                _ => tracker.console.error(&format!("a line of {length} bytes is not a command")),
             },
             Line::Failed(error) => {
                 tracker.console.error(&format!("cannot read standard input: {error}"));

@@ -1,7 +1,7 @@
 //! The part that all commands share: asks the client for requests, tracks each until its outcome, and shows both.
 //!
-//! [`RequestTracker`] is the state. `show` prints events and outcomes; `text` and `json` format them. What a command
-//! asks for, and when it is done, is in `commands` and `interactive_chat`.
+//! [`RequestTracker`] is the state. `show` prints events and outcomes; `text` and `json` format them. The requests of
+//! each command, and its end, are in `commands` and `interactive_chat`.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -37,7 +37,7 @@ pub(super) struct Request {
     pub(super) target: Option<String>,
     /// The beginning of the message, escaped.
     pub(super) text: Option<String>,
-    /// When a line of standard input was read; `None` for other requests.
+    /// Time at which a line of standard input was read; `None` for other requests.
     due: Option<Instant>,
 }
 

@@ -41,7 +41,7 @@ pub struct ClientPlan {
     pub max_line: usize,
     /// The command to run.
     pub command: ResolvedCommand,
-    /// How results are shown.
+    /// The form of results.
     pub style: OutputStyle,
     /// Whether to print the schedule of the policy and end.
     pub explain: bool,
@@ -57,12 +57,12 @@ impl ClientPlan {
     }
 }
 
-/// How results are shown.
+/// The form of results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputStyle {
     /// JSON on standard output.
     pub json: bool,
-    /// How many times `-v` was given: retries on standard error, and more.
+    /// Number of times that `-v` was given: retries on standard error, and more.
     pub verbose: u8,
     /// Errors only on standard error.
     pub quiet: bool,

@@ -23,10 +23,10 @@ SIGINT or SIGTERM ends it with exit code 0.";
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// What is done with what comes
+    /// The pattern by which received bytes are passed on
     #[arg(value_name = "PATTERN", value_parser = one_of(&PATTERNS))]
     pattern: Pattern,
-    /// Where to listen; port 0 takes a free one
+    /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }

@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Rows of `lab load --csv`, under one header
     #[arg(value_name = "ROWS.csv")]
     file: PathBuf,
-    /// Whose ratios to the others are of interest
+    /// The server to compare with each of the others, as ratios
     #[arg(long, value_name = "SERVER", default_value = "sayagain")]
     subject: String,
     /// Write tables (Markdown, CSV) and plots (SVG) into this directory, which is made if need be, instead of printing

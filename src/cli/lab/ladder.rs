@@ -24,7 +24,7 @@ The picture of the README:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// What alice says to bob
+    /// The message from alice to bob
     #[arg(long, value_name = "TEXT", default_value = "Can you hear me?", allow_hyphen_values = true)]
     message: String,
 

@@ -27,7 +27,7 @@ mod messages;
 
 const AFTER_HELP: &str = "\
 Without --host, the server program that lies beside this one is started on a free port of loopback, its processor time and memory \
-are measured, and it is ended. All that comes back is compared byte by byte with what has to; what is lost is exit code 1.
+are measured, and it is ended. All answers are compared byte by byte with the expected ones. Any loss is exit code 1.
 
     lab load route --pairs 16 --size 16
     lab load ping --clients 64 --rate 50000 --json
@@ -35,8 +35,8 @@ are measured, and it is ended. All that comes back is compared byte by byte with
 
 Exit codes:
     0  done, and nothing was lost
-    1  something was lost or stands in the way
-    2  the command line makes no sense
+    1  something was lost, or an operation failed
+    2  usage error
   130  interrupted";
 
 /// The options of `lab load`.
@@ -50,40 +50,40 @@ pub(super) struct Args {
 /// The workloads.
 #[derive(Clone, Debug, Subcommand)]
 enum Workload {
-    /// Messages from P senders to a receiver of each: how many in a second
+    /// Messages from P senders, each to its own receiver: the rate
     Route(RouteArgs),
     /// Messages from one sender to all members of a room
     Fanout(FanoutArgs),
-    /// Pings, one at a time from each client: how many in a second, and how long each takes
+    /// Pings, one at a time from each client: the rate, and the time of each
     Ping(PingArgs),
-    /// Requests in datagrams, one at a time from each client; those that are not answered in time are repeated, and counted
+    /// Requests in datagrams, one at a time from each client; unanswered ones are retransmitted and counted
     Udp(UdpArgs),
     /// Connect N clients at once; each registers and gets one message
     Burst(BurstArgs),
     /// Connect, register, leave; N times, one after the other
     Serial(SerialArgs),
-    /// Let N clients do nothing: what each takes of memory, all together of the processors, and what their pings take
+    /// Let N clients idle: memory of each, processor time of all, and the time of their pings
     Idle(IdleArgs),
-    /// Say all that a line listener takes, and tell how long it took each line (Trio Chat's spam client)
+    /// Send lines as fast as a line listener takes them, and print the time of each (Trio Chat's spam client)
     Spam(SpamArgs),
-    /// Listen to a line listener, but slowly (Trio Chat's slow client)
+    /// Read slowly from a line listener (Trio Chat's slow client)
     Slow(SlowArgs),
-    /// Compare the engines of the server that lies beside this program: a table for each workload
+    /// Compare the engines of the server beside this program: a table for each workload
     Engines(EnginesArgs),
 }
 
 /// The duration of a run.
 #[derive(Clone, Debug, clap::Args)]
 struct Length {
-    /// Send for so long; then wait for what is under way
+    /// Time for which to send; then messages in flight are awaited
     #[arg(long, value_name = "SECS", default_value = "2", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
-    /// Send so many in all instead, shared evenly; the first have one more if need be
+    /// Number of messages in all instead, shared evenly; the first senders send one more if need be
     #[arg(long, value_name = "N", conflicts_with = "seconds", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 
-    /// So many in a second, from all together, whatever the server does; latencies count from when each was due
+    /// Messages per second of all senders together, however slow the server is; latencies count from the due time
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     rate: Option<PerSecond>,
 }
@@ -117,7 +117,7 @@ impl FromStr for PerSecond {
 /// The options of `ping`.
 #[derive(Clone, Debug, clap::Args)]
 struct PingArgs {
-    /// How many clients
+    /// Number of clients
     #[arg(long, value_name = "C", default_value = "64", allow_hyphen_values = true)]
     clients: AtLeastOne,
     #[command(flatten)]
@@ -129,7 +129,7 @@ struct PingArgs {
 /// The options of `udp`.
 #[derive(Clone, Debug, clap::Args)]
 struct UdpArgs {
-    /// How many clients, each with a socket
+    /// Number of clients, each with a socket
     #[arg(long, value_name = "C", default_value = "64", allow_hyphen_values = true)]
     clients: AtLeastOne,
 
@@ -137,15 +137,15 @@ struct UdpArgs {
     #[arg(long, value_name = "SIZE", default_value = "16", allow_hyphen_values = true)]
     size: ByteSize,
 
-    /// Ask for so long
+    /// Time for which to send requests
     #[arg(long, value_name = "SECS", default_value = "2", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
-    /// Ask so often in all instead, shared evenly; the first have one more if need be
+    /// Number of requests in all instead, shared evenly; the first clients send one more if need be
     #[arg(long, value_name = "N", conflicts_with = "seconds", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 
-    /// When a request is repeated; after 20 sends it is lost
+    /// Timeout before a request is retransmitted; after 20 sends it counts as lost
     #[arg(long, value_name = "SECS", default_value = ".2", allow_hyphen_values = true)]
     timeout: PositiveSeconds,
 

@@ -23,17 +23,17 @@ mod sweep;
 const AFTER_HELP: &str = "\
 Exit codes:
     0  done
-    1  a file, a socket or the system stands in the way
-    2  the command line or the plan makes no sense; no file was made
+    1  an operation on a file, a socket or the system failed
+    2  usage error, or an invalid plan; no file was made
     6  an --assert does not hold
   130  interrupted";
 
 /// The options on the command line.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "lab", version, about = "Measures what a retry policy does under loss", after_help = AFTER_HELP)]
+#[command(name = "lab", version, about = "Measures retry policies under loss", after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     command: Command,
 }
@@ -47,18 +47,18 @@ enum Command {
     Plot(plot::Args),
     /// Make one HTML page of a sweep: plots, table, data
     Report(report::Args),
-    /// Draw one exchange under loss: every datagram, every timeout
+    /// Draw one exchange under loss: every datagram and every timeout
     Ladder(Box<ladder::Args>),
-    /// Tell what a retry policy does: when it sends and gives up, what it costs, how likely it succeeds
+    /// Describe a retry policy: its schedule, its cost and its probability of success
     Policy(policy::Args),
     /// Relay for any UDP or TCP program, over a link that loses, delays and damages
     Proxy(Box<proxy::Args>),
-    /// Move bytes and nothing else: what this machine allows, beside which servers are measured
+    /// Run the baseline, which only moves bytes: the limit of this machine, with which servers are compared
     #[command(alias = "bare")]
     Baseline(baseline::Args),
-    /// Compare servers: medians and ratios of what `lab load` measured
+    /// Compare servers: medians and ratios of results of `lab load`
     Compare(compare::Args),
-    /// Load a server, ours or another, and measure it: messages, pings, connections, crowds that idle
+    /// Load a server, ours or another, and measure it: messages, pings, connections, idle clients
     Load(load::Args),
 }
 

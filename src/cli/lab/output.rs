@@ -7,7 +7,7 @@ use std::path::Path;
 use super::LabError;
 use crate::escape::escape_short;
 
-/// Prints a text. A reader may close the pipe early, which is no error.
+/// Prints a text. A reader may close the pipe early, which is not an error.
 ///
 /// # Errors
 ///

@@ -25,10 +25,10 @@ pub(super) struct Args {
     /// Put the pictures into this directory, which is made if need be [default: that of FILE.csv]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Which files to write
+    /// The file formats to write
     #[arg(long, value_enum, default_value_t = Format::Both)]
     format: Format,
-    /// Which pictures to draw [default: all that the rows have the data for]
+    /// The pictures to draw [default: all that the rows have the data for]
     #[arg(long, value_parser = one_of(&KINDS), value_name = "NAME,..", value_delimiter = ',')]
     kind: Vec<Kind>,
 }
@@ -130,11 +130,11 @@ pub(super) fn beside(file: &Path, directory: Option<&Path>, ending: &str) -> Pat
 
 /// Prints a line on standard error.
 pub(super) fn note(text: &str) {
-    // A closed standard error is no failure.
+    // A closed standard error is not a failure.
     let _ = writeln!(io::stderr(), "note: {text}");
 }
 
-/// Prints paths on standard output, unescaped, one per line. A closed pipe is no failure.
+/// Prints paths on standard output, unescaped, one per line. A closed pipe is not a failure.
 pub(super) fn say_written<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<u8, LabError> {
     let mut out = io::stdout();
     for path in paths {

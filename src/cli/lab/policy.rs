@@ -22,19 +22,19 @@ pub(super) struct Args {
     command: Command,
 }
 
-/// What to do with policies.
+/// A command about policies.
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Show one policy: its schedule, its worst case, and what it comes to at a loss
+    /// Show one policy: its schedule, its worst case, and its results at a loss rate
     Show(show::Args),
     /// Put policies side by side, one row each
     Compare(compare::Args),
 }
 
-/// What both commands take.
+/// The options of both commands.
 #[derive(Clone, Debug, clap::Args)]
 struct Common {
-    /// How long the message is that a request carries, in bytes; a datagram of it has some 40 more
+    /// Length of the message that a request carries, in bytes; its datagram has some 40 more
     #[arg(long, value_name = "BYTES", default_value = "64", allow_hyphen_values = true)]
     size: ByteSize,
 

@@ -39,36 +39,36 @@ SIGINT or SIGTERM ends it with its totals and exit code 0. SIGUSR1 logs the tota
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// Where to listen: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` (both families) lets others in, port 0
+    /// The address to listen on: udp://HOST:PORT or tcp://HOST:PORT; no host is loopback, `0.0.0.0` or `[::]` (both families) lets others in, port 0
     /// takes a free one; may repeat
     #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     listen: Vec<Address>,
 
-    /// Where to relay to, of the same scheme: the first --listen to the first --to, and so on
+    /// The address to relay to, of the same scheme: the first --listen to the first --to, and so on
     #[arg(long, value_name = "ADDRESS", required_unless_present = "api")]
     to: Vec<Address>,
 
     #[command(flatten)]
     links: LinkArgs,
 
-    /// Makes the impairments the same in every run [default: drawn, and logged]
+    /// The seed, which makes the impairments the same in every run [default: drawn, and logged]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     seed: Option<u64>,
 
-    /// Impairs only datagrams for which this holds: size>200, size<=100, first=4001 (hex), first="TEXT"; up: or down:
+    /// Impair only datagrams that match: size>200, size<=100, first=4001 (hex), first="TEXT"; up: or down:
     /// before it is about one direction; may repeat, then all must hold
     #[arg(long = "match", value_name = "RULE")]
     rules: Vec<Rule>,
 
-    /// Writes every decision to a file, one JSON object per line
+    /// Write every decision to a file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
-    /// Decides what was recorded in that file, instead of by --link and --seed
+    /// Replay the decisions recorded in that file, instead of --link and --seed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "api"])]
     replay: Option<PathBuf>,
 
-    /// Where to serve an HTTP API with toxiproxy's shapes, for changes while it runs
+    /// The address of an HTTP API with toxiproxy's shapes, for changes while it runs
     #[arg(long, value_name = "HOST:PORT")]
     api: Option<HostPort>,
 
@@ -76,11 +76,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
     max_flows: u32,
 
-    /// How long a client over UDP is remembered when nothing passes either way
+    /// Time for which a client over UDP is remembered when nothing passes either way
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     idle: PositiveSeconds,
 
-    /// The totals as one JSON object on standard output, at the end
+    /// Print the totals as one JSON object on standard output, at the end
     #[arg(long)]
     json: bool,
 
@@ -267,7 +267,7 @@ fn announcement(prepared: &[Prepared], api: Option<&ApiListener>) -> String {
     listening.chain(api).collect()
 }
 
-/// Prints on standard output. A closed pipe is no failure.
+/// Prints on standard output. A closed pipe is not a failure.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

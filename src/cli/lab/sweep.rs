@@ -1,5 +1,5 @@
-//! `lab sweep`: from the command line ([`Args`]) or a plan to a [`Sweep`], to rows in a file, a table or JSON, and to
-//! the exit code. Trials are in `lab::sweep`.
+//! `lab sweep`: makes a [`Sweep`] of the command line ([`Args`]) or a plan, and writes rows to a file, a table or JSON.
+//! Trials are in `lab::sweep`.
 
 #![expect(clippy::disallowed_types, reason = "programs own the system's randomness")]
 
@@ -90,7 +90,7 @@ pub(super) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=MAX_SESSION))]
     session_trials: Option<u64>,
 
-    /// Makes the run the same again [default: drawn, and written into every row]
+    /// The seed, which makes the run repeatable [default: drawn, and written into every row]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     seed: Option<u64>,
 
@@ -107,7 +107,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Fail with exit code 6 unless this holds of every row: a column, a comparison, a number, as in success>=0.99
+    /// Fail with exit code 6 unless this holds for every row: a column, a comparison, a number, as in success>=0.99
     #[arg(long = "assert", value_name = "CHECK")]
     assertions: Vec<Assertion>,
 

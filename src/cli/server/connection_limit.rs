@@ -1,4 +1,4 @@
-//! How many stream connections the server may have, by its options and by the system's limits.
+//! The limit of stream connections, by the server's options and the system's limits.
 
 use std::num::NonZeroUsize;
 

@@ -82,7 +82,7 @@ fn log_losses(config: &ServerConfig, has_streams: bool) {
     let (link_in, link_out) = (shown(&config.link_in), shown(&config.link_out));
     log::info!("simulated loss: {link_in} in, {link_out} out, seed {}", config.seed);
     if has_streams && !(config.link_in.only_loses() && config.link_out.only_loses()) {
-        log::info!("over streams nothing is simulated but loss, of tagged requests and the answers to them");
+        log::info!("over streams only loss is simulated, of tagged requests and the answers to them");
     }
 }
 

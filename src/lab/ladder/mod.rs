@@ -101,7 +101,7 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Executed => f.write_str("executed"),
-            Self::Repeated => f.write_str("answered from the window"),
+            Self::Repeated => f.write_str("cached answer"),
             Self::Acked => f.write_str("acked"),
             Self::Rejected(code) => write!(f, "rejected {code}"),
             Self::Again => f.write_str("answered already"),
@@ -148,7 +148,7 @@ impl Ladder {
         };
         let again = match self.count(Effect::Repeated) {
             0 => String::new(),
-            n => format!(", {} answered from the window", counted(n, "repeat")),
+            n => format!(", {} got the cached answer", counted(n, "repeat")),
         };
         let lost = self.arrows.iter().filter(|arrow| !arrow.fate.is_passed()).count();
         [ended, executed + &again, format!("{lost} of {} datagrams lost", self.arrows.len())]

@@ -37,7 +37,7 @@ pub(super) struct Notes {
     zero: Instant,
     ended_at: Instant,
     ended: Ended,
-    /// When the timeout of each send of the request expires.
+    /// Expiry of the timeout of each send of the request.
     dues: Vec<Instant>,
     /// The request's id after its first send, and the times of its sends.
     id: Option<Id>,

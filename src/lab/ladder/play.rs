@@ -94,8 +94,8 @@ pub(crate) fn play(start: Instant, exchange: &Exchange) -> Result<Ladder, PlayEr
 fn registered(start: Instant, exchange: &Exchange) -> Result<(Sim, ClientId), PlayError> {
     let config = ServerConfig { idle: Seconds::MAX.as_duration(), ..ServerConfig::default() };
     let mut sim = Sim::new(start, config, LinkConfig::perfect(), LinkConfig::perfect(), exchange.seed);
-    let patient = Backoff::new(Duration::from_secs(1));
-    let bob = sim.add_client(ClientConfig::new(Transport::Stream, Some(RECEIVER), patient));
+    let generous = Backoff::new(Duration::from_secs(1));
+    let bob = sim.add_client(ClientConfig::new(Transport::Stream, Some(RECEIVER), generous));
     register(&mut sim, bob)?;
     let mut config = ClientConfig::new(Transport::Datagram, Some("alice"), exchange.policy.clone());
     config.keepalive = Seconds::MAX.as_duration();
@@ -129,7 +129,7 @@ fn watched(sim: &mut Sim, addr: SocketAddr) -> Arc<Mutex<Vec<Seen>>> {
 /// Observations of the client.
 #[derive(Debug, Default)]
 struct Watch {
-    /// When the timeout of each send expires.
+    /// Expiry of the timeout of each send.
     dues: Vec<Instant>,
     ended: Option<(Instant, Ended)>,
 }

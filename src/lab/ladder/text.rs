@@ -179,7 +179,7 @@ impl<'a> Drawing<'a> {
                 let grown = grown(growth).map(|grown| format!(", {grown}")).unwrap_or_default();
                 vec![self.remark(step.at, Ink::Waiting, &format!("timeout of {}{grown}", shown(timeout)))]
             }
-            What::GaveUp => vec![self.remark(step.at, Ink::Lost, "gives up: nobody knows")],
+            What::GaveUp => vec![self.remark(step.at, Ink::Lost, "gives up: outcome unknown")],
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) type Render = Rc<dyn Fn(u64, &mut Vec<u8>)>;
 
 /// A position in the bytes of messages 1, 2, 3, ..
 ///
-/// Where messages repeat, one block of them is generated once and shared by clones: a thousand receivers cost no more
+/// Repeated messages are generated once as a block and shared by clones: a thousand receivers cost no more
 /// than one.
 #[derive(Clone)]
 pub(crate) struct BytePattern {

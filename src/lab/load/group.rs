@@ -31,7 +31,7 @@ pub(crate) enum Wrong {
     Bye(String),
     /// Other bytes came.
     #[error(
-        "`{who}` heard `{heard}` instead of `{expected}` after {after} messages; the server lost, changed or refused something"
+        "`{who}` received `{heard}` instead of `{expected}` after {after} messages; the server lost, changed or refused something"
     )]
     Other {
         /// The connection's client.
@@ -44,7 +44,7 @@ pub(crate) enum Wrong {
         after: u64,
     },
     /// More came than expected.
-    #[error("`{0}` heard an answer more than it had asked for")]
+    #[error("`{0}` received an answer that it had not asked for")]
     Unasked(String),
 }
 
@@ -262,7 +262,7 @@ mod tests {
         group.heard(0, b"RCV 0017 s#load 0001 0001").unwrap();
         let wrong = group.heard(0, b"GAP 0002 2").unwrap_err().to_string();
         assert!(
-            wrong.starts_with("`r0` heard `GAP 0002 2` instead of `RCV 0017 s#load 0001 0002"),
+            wrong.starts_with("`r0` received `GAP 0002 2` instead of `RCV 0017 s#load 0001 0002"),
             "{wrong}"
         );
         assert!(wrong.contains("after 1 messages"), "{wrong}");

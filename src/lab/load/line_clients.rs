@@ -1,5 +1,4 @@
-//! The dialogue with a line listener: the lines that clients send, and the recognition of its questions by the word
-//! `name`, as in Trio Chat's clients.
+//! The dialogue with a line listener. Clients recognise its questions by the word `name`, as in Trio Chat's clients.
 
 /// Bound on the bytes kept from a server before it has accepted a name.
 const MAX_HEARD: usize = 4 << 10;

@@ -214,7 +214,7 @@ pub(crate) trait DatagramPeer: fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Returns the next action of the client with this name after a datagram; `None` is the beginning. A datagram that
-    /// is no answer repeats the action. By default there are no sessions: every client is ready, without a token.
+    /// is not an answer repeats the action. By default there are no sessions: every client is ready, without a token.
     fn join(&self, _name: &str, _heard: Option<&[u8]>) -> Join {
         Join::Ready(Vec::new())
     }

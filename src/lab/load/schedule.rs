@@ -7,7 +7,7 @@ use crate::units::later;
 
 /// The due times of the messages of several senders.
 ///
-/// With a rate, the latency of a message counts from its due time, not from its send: a wait behind a slow answer is
+/// With a rate, the latency of a message counts from its due time, not from its send. A wait behind a slow answer is
 /// part of it. Without that, the measurement suffers from coordinated omission (Gil Tene).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {

@@ -41,7 +41,7 @@ pub(super) type DrawError = DrawingAreaErrorKind<Infallible>;
 pub(super) struct Figure {
     /// Its title.
     pub(super) title: String,
-    /// How to read it, and caveats.
+    /// Reading instructions and caveats.
     pub(super) lead: String,
     /// The legend.
     pub(super) legend: Vec<LegendEntry>,

@@ -21,8 +21,8 @@ pub(super) fn width(text: &str, em: f32) -> f32 {
     text.chars().map(|c| font.h_advance_unscaled(font.glyph_id(c)) * per_unit).sum()
 }
 
-/// Returns the outlines of a text whose first glyph begins at 0 on the base line: for each its start, and the size of
-/// its font unit.
+/// Returns the outlines of a text whose first glyph begins at 0 on the base line. Each comes with its start and the
+/// pixels per font unit.
 pub(super) fn outlines(text: &str, em: f32) -> Vec<(f32, f32, Outline)> {
     let Some(font) = font() else { return Vec::new() };
     let per_unit = em / font.units_per_em().unwrap_or(1_000.0);

@@ -22,7 +22,7 @@ impl Payload for FlowDatagram {
     }
 }
 
-/// What the driver does with a received datagram.
+/// The action of the driver on a received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Send it on, unchanged and at once.

@@ -44,9 +44,9 @@ pub(crate) struct Pipe {
     under_way: VecDeque<(Instant, usize)>,
     /// Number of bytes that wait.
     waiting: usize,
-    /// When the next segment can be sent.
+    /// Time at which the next segment can be sent.
     next: Instant,
-    /// When the last segment in flight arrives: no later segment overtakes it.
+    /// Arrival time of the last segment in flight: no later segment overtakes it.
     last: Instant,
     /// The next segment to send, if its last transmission was lost.
     stall: Option<Stall>,

@@ -230,14 +230,14 @@ impl<'a> Fields<'a> {
     fn size(&self, key: &str) -> Result<Option<usize>, String> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
-        size.map(Some).ok_or_else(|| format!("its `{key}` is no size"))
+        size.map(Some).ok_or_else(|| format!("its `{key}` is not a size"))
     }
 
     fn seconds(&self, key: &str) -> Result<Option<Duration>, String> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let length = value.as_f64().and_then(|length| Duration::try_from_secs_f64(length).ok());
         let bounded = length.filter(|length| Seconds::new(*length).is_ok());
-        bounded.map(Some).ok_or_else(|| format!("its `{key}` is no length of time"))
+        bounded.map(Some).ok_or_else(|| format!("its `{key}` is not a length of time"))
     }
 }
 

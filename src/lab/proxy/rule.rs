@@ -48,7 +48,7 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 /// Why a text is not a rule, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no rule; write size>200, size<=100, first=HEX or first=\"TEXT\", with up: or down: before it for one direction"
+    "`{0}` is not a rule; write size>200, size<=100, first=HEX or first=\"TEXT\", with up: or down: before it for one direction"
 )]
 pub(crate) struct RuleError(String);
 

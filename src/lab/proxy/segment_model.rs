@@ -47,7 +47,7 @@ pub(crate) struct SegmentModel {
     verdicts: Verdicts,
     /// Recorded decisions, which replace random draws.
     replay: Option<Replay>,
-    /// When the rate limit has passed on everything that it holds.
+    /// Time at which the rate limit has passed on everything that it holds.
     free: Option<Instant>,
     totals: StreamTotals,
     /// Decisions not yet taken by [`Self::take_notes`], if they are recorded.

@@ -70,7 +70,7 @@ const ASKED: [(Column, &str); 9] = [
 pub(crate) struct Report {
     /// The page.
     pub(crate) html: String,
-    /// What the page omits, a clause each that begins with the kind of the plot concerned.
+    /// Omissions of the page: a clause each, which begins with the kind of the plot concerned.
     pub(crate) left_out: Vec<String>,
 }
 

@@ -77,7 +77,10 @@ impl ApiListener {
     /// Serves the API in its own task until the program ends.
     pub(crate) fn start(self, proxies: Arc<dyn Proxies>) {
         for open in self.endpoints().iter().filter(|endpoint| !endpoint.addr.ip().is_loopback()) {
-            log::warn!("api: whoever reaches {} can send through this machine to anywhere", open.addr);
+            log::warn!(
+                "api: {} is reachable from other hosts: its clients can make this machine send to any address",
+                open.addr
+            );
         }
         rt::spawn(self.serve(proxies));
     }

@@ -113,7 +113,7 @@ impl Axis {
     ///
     /// # Errors
     ///
-    /// One sentence: a text is no decimal number, the step does not lead from `from` to `to`, or there are too many
+    /// One sentence: a text is not a decimal number, the step does not lead from `from` to `to`, or there are too many
     /// values.
     pub(crate) fn range(parameter: Parameter, from: &str, to: &str, step: &str) -> Result<Self, String> {
         let [from, to, step] = [from, to, step].map(decimal);

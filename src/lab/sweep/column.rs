@@ -57,13 +57,13 @@ macro_rules! columns {
 columns! {
     /// The version of the program that wrote the row.
     Version version: String,
-    /// What draws, and the number of the rules by which: the same command gives the same row under the same name.
+    /// The random generator, and the version of its use: the same command gives the same row under the same name.
     Generator generator: String,
     /// The command line that made the file.
     Command command: String,
     /// `virtual` time or `real` sockets.
     Mode mode: String,
-    /// What the links drew from.
+    /// The random source of the links.
     Seed seed: Count,
     /// The name of the retry policy.
     Policy policy: String,
@@ -85,7 +85,7 @@ columns! {
     MaxSends max_sends: Count,
     /// The longest timeout, in seconds.
     MaxTimeoutS max_timeout_s: Amount,
-    /// When a request is given up, in seconds from its first send.
+    /// Time at which a request is given up, in seconds from its first send.
     DeadlineS deadline_s: Amount,
     /// The jitter of the timeouts.
     Jitter jitter: String,
@@ -111,15 +111,15 @@ columns! {
     TooLarge too_large: Count,
     /// Datagrams, both ways, that found a queue full.
     QueueFull queue_full: Count,
-    /// How many requests were made.
+    /// Number of requests made.
     Trials trials: Count,
-    /// How many sessions they were made in.
+    /// Number of sessions they were made in.
     Sessions sessions: Count,
-    /// How many were acked.
+    /// Number of acked requests.
     Acked acked: Count,
-    /// How many were rejected.
+    /// Number of rejected requests.
     Rejected rejected: Count,
-    /// How many ended as unknown.
+    /// Number of requests that ended as unknown.
     Unknown unknown: Count,
     /// The share of the trials that were acked.
     Success success: Share,
@@ -127,29 +127,29 @@ columns! {
     SuccessLow success_low: Share,
     /// The upper end of its 95 % interval.
     SuccessHigh success_high: Share,
-    /// What theory says of it.
+    /// Its theoretical value.
     SuccessTheory success_theory: Share,
     /// The difference to theory, in standard errors.
     SuccessZ success_z: Signed,
     /// Sends per request.
     SendsMean sends_mean: Amount,
-    /// What theory says of it.
+    /// Its theoretical value.
     SendsTheory sends_theory: Amount,
     /// The difference to theory, in standard errors.
     SendsZ sends_z: Signed,
     /// Executions per request, with dedup.
     ExecutionsMean executions_mean: Amount,
-    /// What theory says of it.
+    /// Its theoretical value.
     ExecutionsTheory executions_theory: Amount,
     /// The most executions of one request.
     ExecutionsMax executions_max: Count,
     /// Executions per request if every copy executed.
     ExecutionsWithoutDedupMean executions_without_dedup_mean: Amount,
-    /// What theory says of it.
+    /// Its theoretical value.
     ExecutionsWithoutDedupTheory executions_without_dedup_theory: Amount,
     /// Mean time to ack of the acked, from the first send, in seconds.
     AckMeanS ack_mean_s: Amount,
-    /// What theory says of it.
+    /// Its theoretical value.
     AckTheoryS ack_theory_s: Amount,
     /// The difference to theory, in standard errors.
     AckZ ack_z: Signed,
@@ -165,7 +165,7 @@ columns! {
     AckCdfS ack_cdf_s: Steps,
     /// Bytes of acked messages per second of the sessions' time.
     GoodputBytesPerS goodput_bytes_per_s: Amount,
-    /// Answers that nobody waited for any more, per request: to repeats that were not needed, or too late.
+    /// Answers that were no longer awaited, per request: to unneeded repeats, or too late.
     SpuriousMean spurious_mean: Amount,
     /// Datagrams per request, both directions.
     DatagramsMean datagrams_mean: Amount,

@@ -40,9 +40,9 @@ pub(crate) struct Time {
 
 impl Expected {
     /// Returns the prediction for `point`. `None` unless the following holds: each datagram is lost independently or
-    /// by a blackhole and is not impaired otherwise; the answer arrives before the next send is due; and the number of
-    /// sends is not random. With a blackhole the times of the sends must not be random either, and each request must
-    /// be due after the end of the one before.
+    /// by a blackhole and is not impaired otherwise. The answer arrives before the next send is due, and the number of
+    /// sends is not random. With a blackhole the times of the sends must not be random either. Each request must be due
+    /// after the end of the one before.
     #[must_use]
     pub(crate) fn at(point: &Point) -> Option<Self> {
         if point.has_cycle() { Self::in_cycles(point) } else { Self::independent(point) }

@@ -21,7 +21,7 @@ const STEP: f64 = 0.618_033_988_749_894_8;
 pub(crate) struct Point {
     /// The policy's name.
     pub(crate) policy_name: &'static str,
-    /// When requests are sent, and when they are given up.
+    /// The times at which requests are sent and given up.
     pub(crate) policy: Backoff,
     /// The link to the server.
     pub(crate) up: LinkConfig,
@@ -29,8 +29,8 @@ pub(crate) struct Point {
     pub(crate) down: LinkConfig,
     /// The length of the message that a request carries, in bytes.
     pub(crate) size: usize,
-    /// The time from the due time of one request of a session to that of the next; 0 means that each follows the end
-    /// of the one before.
+    /// The time from the due time of one request of a session to that of the next. 0 means that each follows the end of
+    /// the one before.
     pub(crate) interval: Duration,
 }
 

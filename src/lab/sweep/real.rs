@@ -106,7 +106,7 @@ impl RealServer {
         Ok(tally)
     }
 
-    /// Opens a session: registered, and joined to its room. A busy machine may answer later than an impatient policy
+    /// Opens a session: registered, and joined to its room. A busy machine may answer later than a policy with short timeouts
     /// waits; then a new session is opened.
     fn open(&self, point: &Point, seed: u64) -> Result<(Wire, String), RealError> {
         let mut attempts = 1;

@@ -34,8 +34,8 @@ pub(super) fn wilson_with(p: f64, n: f64, z: f64) -> (f64, f64) {
 /// Returns the difference between a measured and an expected proportion, in standard errors sqrt(p(1-p)/n) of the
 /// expected one.
 ///
-/// `None` in three cases: without trials; where something impossible was measured or something certain was not; and
-/// with an expected variance n p (1-p) below 3, where the distribution is far from normal.
+/// `None` in three cases: without trials; where something impossible was measured or something certain was not; with an
+/// expected variance n p (1-p) below 3, where the distribution is far from normal.
 #[must_use]
 pub(crate) fn proportion_z(successes: u64, trials: u64, expected: f64) -> Option<f64> {
     if trials == 0 {

@@ -29,7 +29,7 @@ pub enum TableError {
     #[error("line 1: no column `{0}`, so it is not the CSV of a `lab sweep`")]
     Missing(&'static str),
     /// The header names a column twice.
-    #[error("line 1: column `{0}` stands there twice")]
+    #[error("line 1: column `{0}` appears twice")]
     Twice(&'static str),
     /// The file ends after the header.
     #[error("line 1: a header, but no rows")]

@@ -31,9 +31,7 @@ const LONGEST_SILENCE: u32 = 3;
 
 /// A session that could not be simulated to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a simulated session does not come to its end; this is a bug, please report it with the command line"
-)]
+#[error("a simulated session does not end; this is a bug, please report it with the command line")]
 pub(crate) struct Stuck;
 
 /// Runs `trials` requests in one session at `point`, under `seed`.

@@ -17,13 +17,13 @@ use crate::net::{ServerAddr, blocking, rt};
 use crate::reliable::{Backoff, Growth, Jitter, WINDOW};
 use crate::units::Factor;
 
-/// What names and digits of a frame may add to the longest message, in bytes.
+/// Most bytes that names and digits of a frame add to the longest message.
 const HEAD_ROOM: usize = 1_024;
 /// The datagram that every host must accept (RFC 791), and the largest that UDP over IPv4 carries, in bytes.
 const DATAGRAM_BOUNDS: (usize, usize) = (576, 65_507);
 /// RFC 8085 section 3.5.
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(15);
-/// How many characters of a text are shown in an error.
+/// Most characters of a text shown in an error.
 const SHOWN: usize = 80;
 
 /// The server of a session, and its settings; created by [`Client::builder`].
@@ -61,7 +61,7 @@ pub enum ConnectError {
     Url {
         /// As it was given.
         url: String,
-        /// What is wrong with it, and what to write instead.
+        /// The error in it, and what to write instead.
         why: String,
     },
     /// The name is not one word.
@@ -130,14 +130,14 @@ impl Builder {
         self
     }
 
-    /// When requests are retransmitted and given up; reconnects follow the same policy. Default: five sends,
+    /// The policy by which requests are retransmitted and given up; reconnects follow it too. Default: five sends,
     /// a first timeout of 1 s that doubles each time, half of it drawn at random.
     pub fn policy(mut self, policy: Backoff) -> Self {
         self.config.policy = policy;
         self
     }
 
-    /// How many requests may be in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
+    /// Most requests in flight at once, 1 to 1,023. Default 1, which keeps messages in order.
     pub fn window(mut self, window: usize) -> Self {
         let most = usize::try_from(WINDOW - 1).unwrap_or(usize::MAX);
         self.config.window = window.clamp(1, most);

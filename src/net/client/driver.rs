@@ -22,7 +22,7 @@ use crate::net::drive::{Application, Driven};
 use crate::reliable::{Ended, Outcome, Ticket};
 use crate::units::later;
 
-/// What to connect to, and how.
+/// The server address and the settings of the connection.
 #[derive(Debug)]
 pub(super) struct ConnectPlan {
     pub(super) server: ServerAddr,
@@ -67,7 +67,7 @@ struct Driver {
     started: Option<Started>,
     is_nameless: bool,
     is_online: bool,
-    /// How long an abandoned session has for its BYE, and the end of that time.
+    /// Time limit of an abandoned session for its BYE, and the end of that time.
     close_timeout: Duration,
     close_by: Option<Instant>,
     end: End,

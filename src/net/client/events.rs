@@ -12,7 +12,7 @@ use super::shared::SessionShared;
 use crate::client::Closed;
 use crate::wire::Verb;
 
-/// What happened to a session after [`Builder::connect`](super::Builder::connect) opened it.
+/// A change of a session after [`Builder::connect`](super::Builder::connect) opened it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -61,7 +61,7 @@ pub enum Event {
     SlowDown {
         /// Its verb.
         verb: Verb,
-        /// How long it waits.
+        /// Length of the wait.
         wait: Duration,
     },
     /// The session has ended; no event follows.

@@ -121,7 +121,7 @@ pub(super) fn is_word(word: &str) -> bool {
 /// Dropped until then, it is never sent. Dropped later, it continues by its policy, and its outcome is discarded. It
 /// keeps the session alive, like a [`Client`].
 ///
-/// What fits no frame is rejected without being sent: with 400 if a target is not one word, with 413 if the
+/// A request that fits no frame is rejected without being sent. The code is 400 if a target is not one word, 413 if the
 /// request is longer than [`Builder::max_message`] or than a datagram.
 #[derive(Debug)]
 #[must_use = "nothing is asked before a request is polled"]

@@ -1,4 +1,4 @@
-//! What the handles of a session and its driver share: queued requests, queued events, and the end.
+//! State shared by the handles of a session and its driver: queued requests, queued events, and the end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -18,7 +18,7 @@ const OVERHEAD: usize = 128;
 /// The key of nothing.
 pub(super) const NOTHING: u64 = 0;
 
-/// How a session ended.
+/// The end of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// The reason.
@@ -30,7 +30,7 @@ pub struct Ending {
 /// The counters of a client and its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// What was sent and received.
+    /// The counters of the client.
     pub client: ClientStats,
     /// Messages that came after [`Events`](super::Events) was dropped, or were in it.
     pub discarded: u64,
@@ -45,7 +45,7 @@ pub(super) enum QueuedRequest {
     Close(oneshot::Sender<Ending>),
 }
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Debug)]
 pub(super) enum RequestKind {
     Send { target: Vec<u8>, body: Vec<u8> },
@@ -253,7 +253,7 @@ impl SessionShared {
         !state.has_clients && !state.has_events
     }
 
-    /// How many bytes of events fit; `usize::MAX` if they are discarded.
+    /// Bytes of events that still fit; `usize::MAX` if they are discarded.
     pub(super) fn free(&self) -> usize {
         let state = self.lock();
         if state.has_events { self.max_unread.saturating_sub(state.unread_bytes) } else { usize::MAX }

@@ -1,4 +1,4 @@
-//! What tests from outside cannot see: URLs, bounds of the queues, and what is left at the end.
+//! Tests of internals: URLs, bounds of the queues, and the state left at the end.
 
 use std::sync::Weak;
 

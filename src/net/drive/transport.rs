@@ -27,7 +27,7 @@ const READS: usize = 16;
 /// Most bytes that the messages of one read occupy where they are kept: the shortest have 20 bytes on the
 /// wire, and some 130 there.
 const KEPT_CHUNK: usize = 8 * CHUNK;
-/// How many datagrams count as one read.
+/// Number of datagrams that count as one read.
 const DATAGRAMS: usize = 16;
 
 thread_local! {
@@ -114,7 +114,7 @@ impl ClientTransport {
         });
     }
 
-    /// When [`ClientTransport::step`] is due without any input; `None` means never.
+    /// The time at which [`ClientTransport::step`] is due without any input; `None` means never.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Datagrams(datagrams) => datagrams.deadline(),
@@ -139,7 +139,7 @@ impl ClientTransport {
         }
     }
 
-    /// Writes what is left.
+    /// Writes the remaining bytes.
     pub(super) async fn finish(&mut self) {
         if let Self::Stream(stream) = self {
             stream.finish().await;

@@ -18,7 +18,7 @@ use crate::net::listen::unix::{self, SocketFile};
 use crate::net::rt;
 use crate::service::{ListenerId, Origin, Remote};
 
-/// How many connections are accepted in one turn.
+/// Most connections accepted in one turn.
 pub(super) const ACCEPTED_AT_ONCE: usize = 64;
 
 /// A stream listener.
@@ -121,7 +121,7 @@ impl Acceptor {
         self.is_busy && self.wait_until.is_none()
     }
 
-    /// When to try again.
+    /// Time of the next try.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         self.wait_until
     }

@@ -1,8 +1,8 @@
 //! A stream connection: its socket, its read mode, and a write in progress.
 //!
 //! [`Connection`] is shared by its reader and its writers. Nothing here waits; each engine has its own way. Reads and
-//! writes pass MSG_DONTWAIT where they must not block, so that no socket has to be made non-blocking: that would be two
-//! more calls per connection.
+//! writes pass MSG_DONTWAIT where they must not block. No socket has to be made non-blocking: that would be two more
+//! calls per connection.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -22,7 +22,7 @@ use crate::service::ConnId;
 /// Most slices per write call.
 const SLICES: usize = 64;
 
-/// Most unsent bytes that the system buffers for a TCP connection (TCP_NOTSENT_LOWAT), so that slow readers
+/// Most unsent bytes that the system buffers for a TCP connection (TCP_NOTSENT_LOWAT), so that slow consumers
 /// cannot fill its memory. Bytes sent and not acknowledged come on top, as bulk throughput needs. A UNIX
 /// socket takes at most net.core.wmem_default, 208 KiB, which is charged to the writer.
 ///
@@ -115,7 +115,7 @@ impl<P: Port> Connection<P> {
         let _ = self.port.socket().shutdown(how);
     }
 
-    /// Reads what is there, up to a full buffer. `how` says whether to wait.
+    /// Reads the available bytes, up to a full buffer. `how` says whether to wait.
     pub(super) fn read(&self, buffer: &mut [u8], how: MsgFlags) -> io::Result<usize> {
         loop {
             match recv(self.port.socket().as_raw_fd(), buffer, how) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::connection::Socket;
 use crate::service::ConnId;
 
-/// How long sent data may stay unanswered.
+/// Longest time for which sent data may stay unanswered.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
 /// The least time between two checks of a connection.
@@ -24,7 +24,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// The longest time between two retransmissions or window probes: TCP_RTO_MAX of Linux.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
 
-/// How much later than that interval an answer may come.
+/// Longest delay of an answer beyond that interval.
 const SLACK: Duration = Duration::from_secs(10);
 
 /// Connections with output in flight, in the order in which they are checked.
@@ -38,7 +38,7 @@ pub(super) struct PeerWatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watched {
     pub(super) conn: ConnId,
-    /// When it was written to while nothing was unacknowledged.
+    /// Time of the first write while nothing was unacknowledged.
     pub(super) since: Instant,
     check_at: Instant,
 }
@@ -56,7 +56,7 @@ impl PeerWatch {
         self.sweep_at.get_or_insert(check_at);
     }
 
-    /// When the next check is due.
+    /// Due time of the next check.
     pub(super) fn next(&self) -> Option<Instant> {
         self.sweep_at
     }

@@ -1,4 +1,4 @@
-//! How connections close: which side closed first, what still has to be written or read, and the deadlines for it.
+//! The closing of connections: the side that closed first, what remains to be written or read, and the deadlines.
 //!
 //! The part of [`Shared`] that handles the end of a connection; `shared` has the rest. Deadlines are set here and
 //! checked in `Shared::tick`.
@@ -11,21 +11,21 @@ use super::pending_io::PendingIo;
 use super::shared::Shared;
 use crate::service::{CloseReason, ConnId, Service};
 
-/// How long each remaining write may take once either side has closed.
+/// Time limit of each remaining write once either side has closed.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the service may take for the last input of a connection whose peer has closed its side. A line
+/// Time limit of the service for the last input of a connection whose peer has closed its side. A line
 /// listener has read 1 KiB at most: 512 lines, at one a second.
 const LAST_INPUT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long it may make no progress with that input.
+/// Longest time without progress on that input.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long input is read and discarded after the final output: closing with unread input sends a reset,
+/// Time during which input is read and discarded after the final output: closing with unread input sends a reset,
 /// which may overtake that output.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
-/// How far our side has closed a connection.
+/// The progress of our side in closing a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseState {
     /// Open.

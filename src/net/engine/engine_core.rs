@@ -1,4 +1,4 @@
-//! What all engines share: the lock, I/O under it and outside it, and the end of an engine.
+//! The part that all engines share: the lock, I/O under it and outside it, and the end of an engine.
 //!
 //! [`EngineCore`] holds the service ([`Shared`]) behind one lock. A [`Backend`] adds what differs between engines: how
 //! sockets and deadlines are waited for. Nothing here waits for a socket.
@@ -25,9 +25,9 @@ use crate::service::{Arrival, Decoder, Dial, DialId, ListenerId, Peer, Remote, S
 /// Most bytes that are read and discarded after a connection's final output.
 const DISCARD_SIZE: u32 = 16 << 20;
 
-/// What differs between engines: how sockets and deadlines are waited for.
+/// The part that differs between engines: waiting for sockets and deadlines.
 pub(super) trait Backend<S: Service>: Sized + Debug + Send + Sync + 'static {
-    /// What a connection is read and written through.
+    /// The handle through which a connection is read and written.
     type Port: Port;
 
     /// Wakes the timer: a deadline is earlier than the one it waits for.
@@ -69,7 +69,7 @@ pub(super) struct End {
     has_failed: AtomicBool,
     /// All threads and tasks of the engine have to end.
     is_over: AtomicBool,
-    /// How many threads and tasks the engine has.
+    /// Number of threads and tasks of the engine.
     workers: AtomicUsize,
     /// None of them is left.
     stopped: Event,

@@ -54,7 +54,7 @@ impl<H: Handler + 'static> Engine<Host<H>> {
     /// }
     ///
     /// let engine = Engine::host_with(&["line://127.0.0.1:0"], Settings::default(), Slow)?;
-    /// let url = engine.places()[0].to_string();
+    /// let url = engine.listen_addrs()[0].to_string();
     /// let mut peer = std::net::TcpStream::connect(url.trim_start_matches("line://"))?;
     /// peer.write_all(b"again\n")?;
     /// peer.shutdown(std::net::Shutdown::Write)?; // as `nc -N` does
@@ -105,10 +105,10 @@ impl Engine<Server> {
     ///
     /// let config = ServerConfig { max_per_host: 20, ..ServerConfig::default() };
     /// let chat = Engine::chat(&["udp://127.0.0.1:0", "line://127.0.0.1:0?rate=2/s"], config)?;
-    /// for place in chat.places() {
-    ///     println!("listening on {place}");
+    /// for addr in chat.listen_addrs() {
+    ///     println!("listening on {addr}");
     /// }
-    /// let url = chat.places()[0].to_string();
+    /// let url = chat.listen_addrs()[0].to_string();
     /// let (ada, _events) = Client::builder(&url).name("ada").connect_blocking()?;
     /// assert_eq!(ada.send("ada", "Hello, me!"), Outcome::Acked(Vec::new()));
     /// assert_eq!(chat.look(|server| server.sessions()), 1);
@@ -121,8 +121,8 @@ impl Engine<Server> {
     ///
     /// # Errors
     ///
-    /// Fails if a URL is invalid, is of a scheme that the chat does not speak (`raw`, `msg`), or cannot be listened on;
-    /// or the system has no randomness, or cannot wait for another socket.
+    /// Fails if a URL is invalid, is of a scheme that the chat does not speak (`raw`, `msg`), or cannot be listened on.
+    /// Also fails if the system has no randomness, or cannot wait for another socket.
     pub fn chat(urls: &[&str], config: ServerConfig) -> Result<Self, OpenError> {
         let listeners = bind(urls, |url| !matches!(url.listener.speaks, Speaks::Messages | Speaks::Bytes))?;
         let config = ServerConfig { listeners: listeners.list(), ..config };

@@ -43,7 +43,7 @@ impl<S: Service> EngineHandle<S> {
         Self(Arc::new(slot))
     }
 
-    /// What ends the wait of this handle.
+    /// Returns the value that ends the wait of this handle.
     pub(super) fn pending(&self) -> Pending<S> {
         Pending(self.0.clone())
     }

@@ -3,7 +3,7 @@
 //! [`Engine`] is the handle of a running server. It stands between the sockets of [`listen`](super::listen) and a
 //! service, and knows no protocol. Client connections are in [`client`](super::client) and [`drive`](super::drive).
 //!
-//! A thread that changed the service takes what became sendable under the same lock, and writes it itself, to whatever
+//! A thread that changed the service takes what became sendable under the same lock. It writes it itself, to whatever
 //! connections it is for: no other thread is woken. A connection's output has one writer at a time. A writer marks the
 //! connection and takes the bytes under the lock. It writes them outside the lock, and looks for more before it clears
 //! the mark. Other threads only queue. Only a socket that would block is waited for. All engines share this; they
@@ -42,7 +42,7 @@
 //! }
 //!
 //! let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo)?;
-//! let url = engine.places()[0].to_string();
+//! let url = engine.listen_addrs()[0].to_string();
 //! let mut peer = std::net::TcpStream::connect(url.trim_start_matches("raw://"))?;
 //! peer.write_all(b"again")?;
 //! let mut received = [0; 5];
@@ -94,13 +94,13 @@ pub use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
 
-/// How many sockets one turn writes to before others get the lock.
+/// Most sockets written to in one turn before other threads get the lock.
 pub(super) const SOCKET_BUDGET: usize = 256;
 
-/// How long the threads and tasks of an engine have to end once nothing is left to do.
+/// Time limit for the threads and tasks of an engine to end once nothing is left to do.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What waits for sockets and deadlines.
+/// The mechanism that waits for sockets and deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
@@ -142,19 +142,19 @@ impl FromStr for EngineKind {
     }
 }
 
-/// The error for a name that is no engine.
+/// The error for a name that is not an engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
+#[error("`{}` is not an engine; write {}", escape_short(.0.as_bytes(), 40), EngineKind::ALL.map(EngineKind::name).join(", "))]
 pub struct UnknownEngine(String);
 
 /// A service running on its sockets.
 ///
-/// Dropping it stops nothing: the service goes on on the engine's threads, until [`Engine::shutdown`] or the end of the
+/// Dropping it stops nothing: the service continues on the engine's threads, until [`Engine::shutdown`] or the end of the
 /// process. So a program keeps the engine to shut it down, or to [wait](Engine::wait) for it.
 #[derive(Debug)]
 pub struct Engine<S: Service> {
     driver: Box<dyn Driver<S>>,
-    places: Vec<ListenAddr>,
+    listen_addrs: Vec<ListenAddr>,
 }
 
 /// The sockets of a server, by kind.
@@ -207,7 +207,7 @@ impl<S: Service + 'static> Engine<S> {
         make: impl FnOnce(Instant) -> S,
     ) -> io::Result<Self> {
         let listeners = listeners.into();
-        let places = listeners.addrs().cloned().collect();
+        let listen_addrs = listeners.addrs().cloned().collect();
         let sockets = Sockets::new(listeners)?;
         let service = make(rt::now());
         let driver: Box<dyn Driver<S>> = match kind {
@@ -215,12 +215,12 @@ impl<S: Service + 'static> Engine<S> {
             EngineKind::Poll => Box::new(poll::start(loops, sockets, service)?),
             EngineKind::Threads => Box::new(threads::start(sockets, service)?),
         };
-        Ok(Self { driver, places })
+        Ok(Self { driver, listen_addrs })
     }
 
     /// The addresses that it listens on.
-    pub fn places(&self) -> &[ListenAddr] {
-        &self.places
+    pub fn listen_addrs(&self) -> &[ListenAddr] {
+        &self.listen_addrs
     }
 
     /// Waits until the service has finished, all sockets are closed and no thread of the engine runs.
@@ -304,7 +304,7 @@ impl<S: Service + 'static> Engine<S> {
     async fn stop(&self) {
         self.driver.stop();
         if rt::before(rt::now() + STOP_TIMEOUT, self.driver.end().stopped()).await.is_none() {
-            log::warn!("a part of the engine goes on after its end: that is a bug");
+            log::warn!("a thread or task of the engine still runs after its end: this is a bug");
         }
         self.driver.release();
     }
@@ -323,7 +323,7 @@ fn returned<R>(result: Option<R>) -> R {
     }
 }
 
-/// What every engine offers to its owner.
+/// The interface of every engine to its owner.
 trait Driver<S>: Debug + Send + Sync {
     fn downgrade(&self) -> Box<dyn WeakDriver<S>>;
     fn look(&self, at: &mut dyn FnMut(&S));

@@ -46,7 +46,7 @@ impl<P> PendingIo<P> {
         self.dials.append(&mut other.dials);
     }
 
-    /// How many sockets it concerns.
+    /// Number of sockets it concerns.
     pub(in crate::net) const fn len(&self) -> usize {
         self.writes.len() + self.shuts.len() + self.resumed.len() + self.transmits.len() + self.dials.len()
     }

@@ -1,7 +1,7 @@
-//! What is under the lock of an engine: the service, and the state of each connection.
+//! The state under the lock of an engine: the service, and each connection.
 //!
 //! [`Shared`] decides what is read, written and closed, and hands out the I/O as [`PendingIo`]. It touches no socket,
-//! except to ask the system whether a peer is dead. How connections close is in `ending`.
+//! except to ask the system whether a peer is dead. Connections close in `ending`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::timers::Timers;
 pub(in crate::net) struct Shared<S: Service, P> {
     pub(in crate::net) service: S,
     pub(super) conns: ConnMap<Entry<P>>,
-    /// When each connection is closed at the latest.
+    /// Latest closing time of each connection.
     pub(super) deadlines: Timers<ConnId>,
-    /// When connections with pending last input are given up; their peers have closed their side.
+    /// Time at which connections with pending last input are given up; their peers have closed their side.
     pub(super) last_inputs: HashMap<ConnId, Instant>,
     /// Connections with output in flight.
     peer_watch: PeerWatch,
-    /// What the timer waits for.
+    /// The deadline that the timer waits for.
     alarm: Option<Instant>,
-    /// How many connection places were ever in use.
+    /// Number of connection slots ever in use.
     place_count: u32,
-    /// Ids of closed connections, whose places are used again.
+    /// Ids of closed connections, whose slots are used again.
     pub(super) free_ids: Vec<ConnId>,
     /// Datagrams that were taken from the service and not sent yet.
     sending: usize,

@@ -35,7 +35,7 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
 }
 
-/// What the tasks share besides the core.
+/// State that the tasks share besides the core.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     /// A deadline is earlier than the one the timer task waits for.

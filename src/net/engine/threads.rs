@@ -36,7 +36,7 @@ use writer::WriteQueue;
 /// The stack of a thread, in bytes; only what was touched occupies memory.
 const STACK: usize = 256 << 10;
 
-/// What the threads share besides the core.
+/// State that the threads share besides the core.
 #[derive(Debug)]
 pub(super) struct Threads {
     timer_queue: TimerQueue,
@@ -189,7 +189,7 @@ fn run<S: Service + 'static>(
     Ok(())
 }
 
-/// What waits for a datagram socket, and what wakes that.
+/// Returns the poll that waits for a datagram socket, and its waker.
 fn poll_of(listener: &Arc<DatagramListener>) -> io::Result<(Poll, Waker)> {
     let poll = Poll::new()?;
     wait_for(&poll, listener.as_fd().as_raw_fd())?;
@@ -213,7 +213,7 @@ fn spawn<S: Service + 'static>(
 }
 
 /// Writes what became sendable, and what becomes sendable meanwhile, for one turn. The rest goes to the timer thread,
-/// unless its queue is full: under load there is always more, and the caller has its own connection to serve.
+/// unless its queue is full. Under load there is always more, and the caller has its own connection to serve.
 fn drive<S: Service + 'static>(core: &Threaded<S>, mut pending: PendingIo<ThreadPort>) {
     let mut sockets = 0;
     while !pending.is_empty() {

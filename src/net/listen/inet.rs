@@ -16,10 +16,10 @@ use super::{Address, BACKLOG, Endpoint, ListenAddr, ListenError, Listening, Sche
 /// accounting this holds ten thousand datagrams. More would keep some for longer than their senders wait.
 const DATAGRAM_BUFFER: usize = 4 << 20;
 
-/// How many free ports are tried until all sockets can share one.
+/// Most free ports to try until all sockets can share one.
 const PORT_ATTEMPTS: usize = 32;
 
-/// Where to listen, for the frame protocol.
+/// The address to listen on, for the frame protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// A name or an address. All of its addresses are listened on.
@@ -142,7 +142,7 @@ impl Inet<'_> {
         Ok(addrs)
     }
 
-    /// What to bind: every protocol at every address. The IPv6 wildcard implies the IPv4 one, unless IPv6
+    /// The sockets to bind: every protocol at every address. The IPv6 wildcard implies the IPv4 one, unless IPv6
     /// alone is wanted or this port has a named IPv4 address.
     fn wanted(&self, addrs: &[SocketAddr]) -> Vec<Endpoint> {
         let at = |addr| self.kinds.iter().map(move |&scheme| Endpoint { scheme, addr });
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(listen("all", 0).inet().bind_all(&addrs).unwrap().endpoints().len(), expected);
     }
 
-    /// What is bound, without ports.
+    /// The bound addresses, without ports.
     fn hosts(inet: &Inet<'_>) -> Vec<String> {
         let bound = inet.bind().unwrap();
         let ports: Vec<u16> = bound.endpoints().iter().map(|endpoint| endpoint.addr.port()).collect();

@@ -20,7 +20,7 @@ const LINE_RECV_BUFFER: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub struct Listeners {
     sockets: Vec<ListenerSocket>,
-    /// How many URLs and short forms they came from.
+    /// Number of URLs and short forms they came from.
     urls: usize,
 }
 

@@ -77,7 +77,7 @@ pub enum ListenError {
     NoCommonPort,
 }
 
-/// Where a socket listens, printed as a URL without parameters: `line://127.0.0.1:50001`, `unix:///run/chat`.
+/// The address of a listening socket, printed as a URL without parameters: `line://127.0.0.1:50001`, `unix:///run/chat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
     /// The scheme, such as `tcp`, `udp`, `unix`, `line` or `line+unix`.

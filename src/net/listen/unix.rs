@@ -20,7 +20,7 @@ pub enum SocketFileError {
     #[error("address already in use; end the server that is there, or name another path")]
     InUse,
     /// A file, a directory or a symbolic link is there.
-    #[error("what is there is not a socket, and stays as it is; name another path")]
+    #[error("the file there is not a socket and was not changed; name another path")]
     NotSocket,
     /// The path is longer than a socket address allows.
     #[error("the path is too long for a socket; name a shorter one")]
@@ -142,7 +142,7 @@ fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), SocketFileError> 
     }
     // Another server may have replaced it meanwhile; its new socket is not stale.
     if fs::symlink_metadata(path).is_ok_and(|file| identity(&file) == identity(&there)) {
-        log::info!("a server that is gone has left its socket; replaced");
+        log::info!("replaced the socket file of a server that no longer runs");
         fs::remove_file(path)?;
     }
     Ok(())

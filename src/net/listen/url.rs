@@ -26,7 +26,7 @@ pub(crate) const DEFAULT_PERMISSIONS: u32 = 0o660;
 /// One `--listen`: the address of a listener, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenUrl {
-    /// Which sockets to bind.
+    /// The sockets to bind.
     pub at: At,
     /// The settings of the listener.
     pub listener: Listener,
@@ -99,7 +99,7 @@ const SCHEMES: [(&str, Carrier, Framing); 9] = [
     ("raw+unix", Carrier::Unix, Framing::Bytes),
 ];
 
-/// How to write a URL, for error messages.
+/// The forms of a URL, for error messages.
 const FORMS: &str = "write tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, line://HOST:PORT or line+unix:///PATH (other programs than the chat: msg, raw, msg+unix, raw+unix)";
 
 /// The scheme for a transport and a protocol: `tcp`, `udp`, `unix`, `line`, `msg`, `raw`, `line+unix`, ..

@@ -8,12 +8,12 @@ use std::io::{self, Read};
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 
-/// Most lines per batch. One batch is being read, one waits to be sent, one is in the channel and one in use:
-/// about a thousand lines are read ahead.
+/// Most lines per batch. One batch is being read, one waits to be sent, one is in the channel and one in use. So about
+/// a thousand lines are read ahead.
 const BATCH_LINES: usize = 256;
 /// Most bytes per read. The rest of it is a batch too, so that a typed line waits for no other.
 const CHUNK: usize = 64 << 10;
-/// How many bytes of an overlong line are kept, to show which one it was.
+/// Most bytes of an overlong line that are kept, to identify it in errors.
 const KEPT: usize = 256;
 
 /// One item of standard input.

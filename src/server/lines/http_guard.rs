@@ -1,13 +1,13 @@
 //! Recognises HTTP requests on a line listener, so that no web page can send messages to a room.
 //!
-//! A page may make a browser send a form to any port of its own machine, where the form's text would count as a
+//! A page may make a browser send a form to any port of its own machine. There the form's text would count as a
 //! client's lines. The browser sends a request line first (RFC 9112 section 3), which is not executed but closes the
 //! connection.
 
 /// The error that an HTTP client gets.
 pub(super) const NO_WEB: &str = "this is no web server";
 
-/// A line of this length in bytes is no name, and may be the front of a request line that was cut.
+/// A line of this length in bytes is not a name, and may be the front of a request line that was cut.
 const LONG: usize = 1_000;
 
 /// Whether a line is the request line of HTTP/1.0 or 1.1, or may be the front of one that was cut.

@@ -1,6 +1,6 @@
 //! The line protocol: the state of a line client's connection, and how its bytes become lines that are executed.
 //!
-//! How a line client gets a name is in `naming`, what lines mean in `commands`, how HTTP clients are recognised in
+//! Names are given in `naming`, lines are executed in `commands`, and HTTP clients are recognised in
 //! `http_guard`. All of it is under the lock, because silence may finish a line, and silence is a timer.
 //!
 //! Every line of the server's own begins with `* `, and no name begins with `*`: no client can forge one.
@@ -35,7 +35,7 @@ const MAX_UNNAMED: usize = 1 << 10;
 #[derive(Debug)]
 pub(super) struct LineConn {
     lines: Lines,
-    /// When the unfinished line counts as finished.
+    /// The time at which the unfinished line counts as finished.
     flush_at: Option<Instant>,
     /// The input has ended: what is unfinished is the last line.
     ended: bool,
@@ -54,7 +54,7 @@ pub(super) struct LineConn {
 pub(super) struct LineInput {
     line: Option<Found>,
     bytes: Vec<u8>,
-    /// How much of `bytes` has been cut.
+    /// Length of the part of `bytes` that has been cut.
     used: usize,
 }
 

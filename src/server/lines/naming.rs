@@ -1,4 +1,4 @@
-//! How a line client gets a name: it is asked for one, or named after its address. Commands of named clients are in
+//! The name of a line client: it is asked for one, or named after its address. Commands of named clients are in
 //! `commands`.
 
 use std::borrow::Cow;
@@ -92,7 +92,7 @@ impl Server {
         Ok(format!("you are {name}{place}; /help lists what else you can do"))
     }
 
-    /// Opens a session without asking: under the address, or as `guest-N` where the address is no name or is taken.
+    /// Opens a session without asking: under the address, or as `guest-N` where the address is not a name or is taken.
     pub(super) fn open_unasked(&mut self, now: Instant, conn: ConnId) {
         let address = self.streams.get(conn).and_then(|state| name_of(&state.origin().from));
         let named = address.map(|name| self.open_line_session(now, conn, name));
@@ -147,7 +147,7 @@ impl Server {
             return;
         };
         if let Some(session) = self.hub.get_mut(key) {
-            session.set_home(room.fold());
+            session.set_listener_room(room.fold());
             session.echo = echo;
         }
         if let Err(refusal) = self.hub.join(key, room.as_str().as_bytes()) {

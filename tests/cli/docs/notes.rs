@@ -22,7 +22,7 @@ pub(super) struct Normal {
 pub(super) struct Notes {
     /// The ports on the page, each of which is replaced by a free one.
     pub(super) ports: Vec<String>,
-    /// What differs from run to run: texts in which `{n}` stands for a number.
+    /// Output that differs from run to run: texts in which `{n}` stands for a number.
     pub(super) varies: Vec<String>,
     /// The blocks that do not run, by their first lines, and why.
     pub(super) no_run: BTreeMap<String, String>,

@@ -9,13 +9,13 @@ use super::notes::Notes;
 use super::page::{Block, Step};
 use super::terminal::{Terminal, waited};
 
-/// The longest run of a command, and the longest wait for output of a program that goes on running.
+/// The longest run of a command, and the longest wait for output of a program that continues running.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The exit codes of programs that SIGTERM ends.
 const TERMINATED: [i32; 4] = [0, 130, 137, 143];
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/docs/bin");
 
-/// Where the sections of a page run.
+/// The directory and ports of the sections of a page.
 #[derive(Debug)]
 pub(super) struct Stage {
     notes: Notes,
@@ -231,7 +231,7 @@ fn with_numbers<'a>(text: &str, pairs: impl Iterator<Item = (&'a str, &'a str)> 
     replaced.collect()
 }
 
-/// A port that is free for TCP and UDP, and that the system gives to nobody who asks for any.
+/// A port that is free for TCP and UDP, and below the range from which the system assigns ports.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 1_000).unwrap() * 10;

@@ -59,7 +59,7 @@ mod tests {
         }
 
         let engine = Engine::host(&["raw://127.0.0.1:0"], Settings::default(), Echo).unwrap();
-        let addr = engine.places()[0].to_string();
+        let addr = engine.listen_addrs()[0].to_string();
         let mut peer = std::net::TcpStream::connect(addr.trim_start_matches("raw://")).unwrap();
         peer.write_all(b"again").unwrap();
         let mut echo = [0; 5];

@@ -10,12 +10,12 @@ use sayagain::reliable::Outcome;
 use sayagain::server::Server;
 
 use super::start;
-use crate::support::{PATIENCE, TestServer, eventually};
+use crate::support::{STEP_TIMEOUT, TestServer, eventually};
 
 /// The next message of the bot: where, and what.
 fn next(events: &mut Events) -> (Option<String>, String) {
     loop {
-        match events.next_timeout(PATIENCE).expect("the bot says something") {
+        match events.next_timeout(STEP_TIMEOUT).expect("the bot says something") {
             Event::Message { sender, room, body } => {
                 assert_eq!(sender, "parrot");
                 return (room, String::from_utf8(body).unwrap());
@@ -46,7 +46,7 @@ fn talk(url: &str) {
     let heard = "* Acked([])\n* Acked([])\nada#lobby> nothing for a bot\nada#lobby> !echo  say it again \nada> !echo \u{fc}ber\nada> !who\n\
                  ada#lobby> !quit\\x0d\n* Done\n";
     assert_eq!(ended.out, heard);
-    // It has said goodbye: its name is free.
+    // It has sent BYE: its name is free.
     assert!(matches!(ada.send("parrot", "gone?"), Outcome::Rejected(404, _)));
     ada.close();
 }
@@ -57,7 +57,7 @@ fn it_answers_its_commands_and_leaves_when_it_is_told_to() {
     for url in [format!("tcp://{}", server.addr), format!("udp://{}", server.addr), server.addr.to_string()] {
         talk(&url);
     }
-    eventually("everybody has left", || server.report().sessions == 0);
+    eventually("all have left", || server.report().sessions == 0);
     let place = tempfile::tempdir().unwrap();
     let url = format!("unix://{}/chat", place.path().display());
     let mut listeners = Listeners::default();

@@ -23,7 +23,7 @@ fn a_megabyte_comes_back_whole_and_then_the_end() {
 }
 
 #[test]
-fn what_others_send_does_not_come_back() {
+fn a_peer_gets_no_bytes_of_other_peers() {
     let program = start("echo", &["raw://127.0.0.1:0"]);
     let place = wait_for(&program, "listening on raw://");
     let (mut one, mut other) = (connect(&place), connect(&place));

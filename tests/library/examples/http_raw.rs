@@ -82,7 +82,7 @@ fn a_request_is_answered_wherever_it_is_split() {
 }
 
 #[test]
-fn what_it_does_not_do_is_refused_and_the_connection_closed() {
+fn unsupported_requests_are_refused_and_the_connection_closed() {
     let (_program, place) = serve();
     let (lines, fields) = (["X: y\r\n"; 100].concat(), "y".repeat(16 << 10));
     for (request, status) in [
@@ -107,7 +107,7 @@ fn what_it_does_not_do_is_refused_and_the_connection_closed() {
 }
 
 #[test]
-fn who_asks_for_it_is_closed_behind_the_answer() {
+fn a_client_that_asks_for_it_is_closed_after_the_answer() {
     let (_program, place) = serve();
     for how in ["close", "Close"] {
         let mut peer = BufReader::new(connect(&place));

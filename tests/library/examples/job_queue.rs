@@ -1,4 +1,4 @@
-//! A queue of jobs: who gets the job, who gets the result, and what becomes of both when a peer is gone.
+//! A queue of jobs: the receivers of jobs and results, and the handling of both when a peer is gone.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -74,7 +74,7 @@ fn a_client_that_has_closed_its_side_still_gets_its_results_and_then_the_end() {
 }
 
 #[test]
-fn the_job_of_a_worker_that_is_gone_is_done_by_another_and_its_name_is_told() {
+fn the_job_of_a_worker_that_is_gone_is_done_by_another_and_its_name_is_reported() {
     let (program, place) = queue();
     let mut client = Peer::join(&place, "ada");
     let mut first = Peer::join(&place, "worker-1");

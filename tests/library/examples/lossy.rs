@@ -5,11 +5,11 @@ use std::time::Instant;
 use sayagain::link::{Direction, Link, LinkConfig, LinkStats};
 
 use super::{run, socket, start, wait_for};
-use crate::support::PATIENCE;
+use crate::support::STEP_TIMEOUT;
 
 const ASKED: u8 = 100;
 
-/// What a link alone lets through of so many datagrams from one peer, sorted, and its counters.
+/// The datagrams, of so many from one peer, that pass a link alone, sorted, and its counters.
 fn through(link: &str, seed: u64) -> (Vec<u8>, LinkStats) {
     let mut link = Link::new(link.parse::<LinkConfig>().unwrap(), seed, Direction::Up);
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
@@ -17,7 +17,7 @@ fn through(link: &str, seed: u64) -> (Vec<u8>, LinkStats) {
     for number in 0..ASKED {
         link.send(now, 0, vec![number]);
     }
-    let after_all = now + PATIENCE;
+    let after_all = now + STEP_TIMEOUT;
     let mut arrived: Vec<u8> = std::iter::from_fn(|| link.recv(after_all)).flatten().collect();
     arrived.sort_unstable();
     (arrived, link.stats())
@@ -42,7 +42,7 @@ fn expect_echoes(link: &str, seed: u64) {
 }
 
 #[test]
-fn what_comes_back_is_what_the_link_says_for_its_seed() {
+fn the_echoed_datagrams_are_those_that_the_link_passes_for_its_seed() {
     expect_echoes("iid:.3", 7);
 }
 
@@ -52,7 +52,7 @@ fn copies_and_delays_come_back_too() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_a_sentence() {
+fn unreadable_arguments_are_refused_with_a_sentence() {
     let ended = run("lossy", &["127.0.0.1:0", "iid:2"]);
     assert_eq!(ended.code, 1);
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);

@@ -1,4 +1,4 @@
-//! Jobs and workers: who does what, and what becomes of the job of one that vanishes.
+//! Jobs and workers: the assignment of jobs, and the job of a worker that vanishes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,7 +10,7 @@ use sayagain::net::core::Event;
 use sayagain::service::ConnId;
 
 use super::{start, wait_for};
-use crate::support::PATIENCE;
+use crate::support::STEP_TIMEOUT;
 use crate::support::program::Program;
 
 /// The program, and its URL.
@@ -20,15 +20,15 @@ fn boss() -> (Program, String) {
     (program, url)
 }
 
-/// What comes of calling the boss under this name.
+/// The result of connecting to the boss under this name.
 fn call(url: &str, settings: Settings) -> (Core, Event) {
     let mut core = Core::new(settings).unwrap();
     core.connect(url).unwrap();
-    let event = core.poll(Some(PATIENCE)).unwrap().next().expect("something comes of it");
+    let event = core.poll(Some(STEP_TIMEOUT)).unwrap().next().expect("something comes of it");
     (core, event)
 }
 
-/// Somebody whom the boss expects.
+/// A peer that the boss expects.
 struct Member {
     core: Core,
     boss: ConnId,
@@ -62,7 +62,7 @@ impl Member {
             if let Some(piece) = self.heard() {
                 return piece;
             }
-            assert!(self.look(PATIENCE), "waited in vain");
+            assert!(self.look(STEP_TIMEOUT), "waited in vain");
         }
     }
 }
@@ -113,7 +113,7 @@ fn jobs_wait_for_the_first_worker_and_results_for_the_manager_to_come_back() {
     let (_program, url) = boss();
     let mut manager = Member::join(&url, "manager");
     manager.say("dig");
-    assert!(manager.core.shutdown(PATIENCE).unwrap());
+    assert!(manager.core.shutdown(STEP_TIMEOUT).unwrap());
     let mut worker = Member::join(&url, "worker-1");
     assert_eq!(worker.next(), "dig");
     worker.say("dug");
@@ -121,7 +121,7 @@ fn jobs_wait_for_the_first_worker_and_results_for_the_manager_to_come_back() {
 }
 
 #[test]
-fn a_stranger_is_refused() {
+fn an_unexpected_peer_is_refused() {
     let (_program, url) = boss();
     for settings in [Settings::default().name("eve").unwrap(), Settings::default()] {
         match call(&url, settings) {

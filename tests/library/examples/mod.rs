@@ -16,7 +16,7 @@ mod manager;
 mod retry_dns;
 mod udp_retries;
 use crate::support::program::{Ended, Program};
-use crate::support::{PATIENCE, eventually};
+use crate::support::{STEP_TIMEOUT, eventually};
 
 const MOST_LINES: usize = 60;
 
@@ -45,7 +45,7 @@ fn wait_for(program: &Program, words: &str) -> String {
 /// A socket on loopback that waits as long as a test does.
 fn socket() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
     let addr = socket.local_addr().unwrap().to_string();
     (socket, addr)
 }
@@ -53,7 +53,7 @@ fn socket() -> (UdpSocket, String) {
 /// A connection to `HOST:PORT` that waits as long as a test does.
 fn connect(place: &str) -> TcpStream {
     let peer = TcpStream::connect(place).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
     peer
 }
 

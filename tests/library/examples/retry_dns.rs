@@ -7,7 +7,7 @@ use simple_dns::{CLASS, Packet, ResourceRecord};
 
 use super::{run, socket, start};
 
-/// The next query, and who has sent it.
+/// The next query, and its sender.
 fn receive(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = [0; 1_500];
     let (length, client) = server.recv_from(&mut buffer).unwrap();

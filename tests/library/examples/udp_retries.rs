@@ -10,7 +10,7 @@ fn a_request_is_repeated_with_its_id_until_it_is_answered() {
     let program = start("udp_retries", &[&addr, "fixed+timeout:20ms+max-sends:1000", "dig", "fill"]);
     let mut sends: BTreeMap<String, u32> = BTreeMap::new();
     let mut buffer = [0; 100];
-    // The first two sends of each are lost; a stranger's answer and one without an id are ignored.
+    // The first two sends of each are lost; an answer from another address and one without an id are ignored.
     while sends.len() < 2 || sends.values().any(|count| *count < 3) {
         let (length, client) = server.recv_from(&mut buffer).unwrap();
         let request = String::from_utf8(buffer[..length].to_vec()).unwrap();

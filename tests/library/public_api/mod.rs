@@ -1,4 +1,4 @@
-//! What the library offers is what `docs/public-api.txt` lists, so that no change of it goes unnoticed: one line for each public
+//! Compares the public items of the library with `docs/public-api.txt`, to notice every change: one line for each public
 //! item that is not hidden, without what the compiler implements by itself.
 //!
 //! The list is made from rustdoc's JSON. That format changes from one version of Rust to the next, and public-api reads one
@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-/// What Rust 1.95 writes, and this version of public-api reads.
+/// The format of rustdoc's JSON that Rust 1.95 writes and this version of public-api reads.
 const JSON_FORMAT: u64 = 57;
 
 const UPDATE: &str = "UPDATE_PUBLIC_API=1 cargo test --test library public_api";

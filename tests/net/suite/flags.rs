@@ -242,7 +242,7 @@ fn the_simulated_links_are_logged_at_the_start() {
         command.args(["--host", "127.0.0.1:0", "--seed", "3"]).args(&options);
         let program = AnyProgram::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         eventually("it says what it simulates", || program.err().contains(line));
-        let warns = "over streams nothing is simulated but loss";
+        let warns = "over streams only loss is simulated";
         let more_than_loss = options.contains(&"--profile");
         eventually("it listens", || program.out().contains("listening on udp://"));
         program.signal("TERM");

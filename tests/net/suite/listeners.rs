@@ -259,7 +259,7 @@ fn a_file_that_is_not_a_socket_is_refused_in_one_line_and_unchanged() {
         let refused = run(&["--listen", &format!("unix://{place}")]);
         assert_eq!(refused.status.code(), Some(1));
         let expected = format!(
-            "error: cannot listen on unix://{place}: what is there is not a socket, and stays as it is; name another path\n"
+            "error: cannot listen on unix://{place}: the file there is not a socket and was not changed; name another path\n"
         );
         assert_eq!(String::from_utf8_lossy(&refused.stderr), expected);
     }

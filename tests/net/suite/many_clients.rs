@@ -132,13 +132,13 @@ fn catch_up(stream: &mut TcpStream, sent: u64) -> Heard {
 /// Sends messages of `size` bytes to the room; each begins with the microseconds since `start`.
 fn speak(conn: &mut Conn, start: Instant, size: usize) {
     let text = format!("{:012} ", start.elapsed().as_micros());
-    conn.send(&frame("SND", &format!("#crowd {text}{}", "x".repeat(size - text.len()))));
+    conn.send(&frame("SND", &format!("#flood {text}{}", "x".repeat(size - text.len()))));
 }
 
 /// A member that reads: the delay and the arrival of each message.
 fn healthy_member(program: &Program, start: Instant, count: u64) -> JoinHandle<Vec<(Duration, Duration)>> {
     let mut conn = program.register("healthy");
-    conn.send("JON 0007 #crowd");
+    conn.send("JON 0007 #flood");
     conn.prove();
     conn.0.set_read_timeout(Some(LONG)).unwrap();
     std::thread::spawn(move || {
@@ -165,7 +165,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let mut streams: Vec<TcpStream> = (0..readers).map(|_| small_reader(addr)).collect();
     for (n, stream) in streams.iter_mut().enumerate() {
         stream.write_all(frame("REG", &format!("reader{n}")).as_bytes()).unwrap();
-        stream.write_all(b"JON 0007 #crowdPNG 0003 in").unwrap();
+        stream.write_all(b"JON 0007 #floodPNG 0003 in").unwrap();
         let mut answer = [0; 11];
         stream.read_exact(&mut answer).unwrap();
     }
@@ -173,7 +173,7 @@ fn non_readers(readers: usize, messages: u64, pace: Duration) {
     let healthy = healthy_member(&program, start, messages);
     let pinger = Pinger::start(&program, "outside");
     let mut speaker = program.register("speaker");
-    speaker.send("JON 0007 #crowd");
+    speaker.send("JON 0007 #flood");
     speaker.prove();
     let (mut memory, mut kernel, mut stalled_at) = (0, 0, None);
     for n in 0..messages {

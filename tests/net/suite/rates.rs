@@ -39,7 +39,7 @@ fn spam(socket: &mut TcpStream, message: &str) -> usize {
 /// A message from Eve.
 const HEY: &str = "RCV 0013 eve 0001 hey";
 
-/// How many of them arrive before Ada's message.
+/// Number of them that arrive before Ada's message.
 fn heys_before_ada(conn: &mut Conn) -> usize {
     let (mut count, mut read) = (0, [0; HEY.len()]);
     loop {

@@ -68,9 +68,9 @@ const MALFORMED: &[(&[u8], &str)] = &[
     (b"[[rule]]\nname = '\xd0\xb0*z'\nallow = ['unix']", "a name mixes scripts"),
     (b"[[rule]]\nname = '?????????????????????????????????'\nallow = ['unix']", "longer than 32 characters"),
     (b"[[rule]]\nname = \"\\u001b[2J*\"\nallow = ['unix']", r"line 2: no name can match `\x1b[2J*`"),
-    (b"[[rule]]\nname = 'a'\nallow = ['home']", "line 3: `home` is no place"),
-    (b"[[rule]]\nname = 'a'\nallow = ['10.0.0.0/33']", "line 3: `10.0.0.0/33` is no network"),
-    (b"[[rule]]\nname = 'a'\nallow = ['10.0.0.256']", "line 3: `10.0.0.256` is no place"),
+    (b"[[rule]]\nname = 'a'\nallow = ['home']", "line 3: `home` is not an origin"),
+    (b"[[rule]]\nname = 'a'\nallow = ['10.0.0.0/33']", "line 3: `10.0.0.0/33` is not a network"),
+    (b"[[rule]]\nname = 'a'\nallow = ['10.0.0.256']", "line 3: `10.0.0.256` is not an origin"),
     (
         b"[[rule]]\nname = 'a'\ndeny = ['unix', '10.0.0.1/8']",
         "line 3: `10.0.0.1/8` has bits set behind its prefix; write 10.0.0.0/8 or 10.0.0.1",
@@ -124,7 +124,7 @@ fn a_missing_or_too_large_rules_file_prevents_the_start() {
 }
 
 const CHECKED: &str = "\
-# Who is who
+# Names and origins
 anonymous = true
 [[rule]]
 name = \"bob\"
@@ -182,11 +182,11 @@ fn rules_check_refuses_invalid_arguments() {
     let file = RulesFile::new(CHECKED);
     let (path, lan) = (file.text(), "tcp://h?name=lan");
     for (args, why) in [
-        (&["two words", "--from", "unix", "--rules", &path][..], "`two words` is no name"),
-        (&["\u{1b}[2J", "--from", "unix", "--rules", &path], r"`\x1b[2J` is no name"),
+        (&["two words", "--from", "unix", "--rules", &path][..], "`two words` is not a name"),
+        (&["\u{1b}[2J", "--from", "unix", "--rules", &path], r"`\x1b[2J` is not a name"),
         (&["bob", "--rules", &path], "--from <ADDR>"),
         (&["--from", "unix", "--rules", &path], "<NAME>"),
-        (&["bob", "--from", "home", "--rules", &path], "`home` is no place"),
+        (&["bob", "--from", "home", "--rules", &path], "`home` is not an origin"),
         (&["bob", "--from", "unix"], "--rules <FILE>"),
         (
             &["bob", "--from", "unix", "--listener", "nosuchlistener", "--rules", &path],

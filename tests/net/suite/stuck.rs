@@ -110,7 +110,7 @@ fn unread_output_blocks_neither_the_server_nor_its_end() {
     let (reader, stdout) = full_pipe();
     let server = Server::start(stdout, Stdio::piped());
     eventually("it is logged", || {
-        server.program.err().contains("cannot print where it listens: standard output is not read")
+        server.program.err().contains("cannot print where it listens: nothing reads standard output")
     });
     server.serves("ada");
     server.ends();

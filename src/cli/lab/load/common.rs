@@ -19,7 +19,7 @@ use crate::net::EngineKind;
 /// The protocol, the server and the output format.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Common {
-    /// Whose protocol is spoken; all but our own need --host
+    /// The protocol to speak; all but our own need --host
     #[arg(long, value_name = "PEER", default_value = "sayagain")]
     peer: PeerKind,
 
@@ -30,11 +30,11 @@ pub(super) struct Common {
 /// The server and the output format.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Setting {
-    /// A server that runs already [default: one is started]
+    /// A running server [default: one is started]
     #[arg(long, value_name = "HOST:PORT")]
     host: Option<HostPort>,
 
-    /// The process of that server, to measure what it takes
+    /// The process of that server, to measure its resources
     #[arg(long, value_name = "PID", requires = "host", allow_hyphen_values = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,

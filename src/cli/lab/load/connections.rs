@@ -13,7 +13,7 @@ const MAX_SIZE: usize = 4 << 10;
 /// The options of `burst`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct BurstArgs {
-    /// How many connections
+    /// Number of connections
     #[arg(value_name = "N", allow_hyphen_values = true)]
     connections: AtLeastOne,
 
@@ -28,7 +28,7 @@ pub(super) struct BurstArgs {
 /// The options of `serial`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SerialArgs {
-    /// How many connections
+    /// Number of connections
     #[arg(value_name = "N", allow_hyphen_values = true)]
     connections: AtLeastOne,
 
@@ -39,7 +39,7 @@ pub(super) struct SerialArgs {
 /// The options of `idle`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct IdleArgs {
-    /// How many connections, or sessions with --udp
+    /// Number of connections, or of sessions with --udp
     #[arg(value_name = "N", allow_hyphen_values = true)]
     connections: AtLeastOne,
 
@@ -47,7 +47,7 @@ pub(super) struct IdleArgs {
     #[arg(long)]
     udp: bool,
 
-    /// How long they do nothing
+    /// Idle time
     #[arg(long, value_name = "SECS", default_value = "3", allow_hyphen_values = true)]
     seconds: Seconds,
 

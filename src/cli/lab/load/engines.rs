@@ -35,11 +35,11 @@ const CONNECTIONS: usize = 1_000;
 /// The options of `engines`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct EnginesArgs {
-    /// How often each is measured; the engines take turns
+    /// Runs of each engine; the engines alternate
     #[arg(long, value_name = "N", default_value = "3", allow_hyphen_values = true)]
     rounds: AtLeastOne,
 
-    /// How long each measurement is
+    /// Duration of each measurement
     #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 

@@ -18,7 +18,7 @@ pub(super) struct SpamArgs {
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     count: Option<AtLeastOne>,
 
-    /// How long at most
+    /// Time limit
     #[arg(long, value_name = "SECS", default_value = "10", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
@@ -26,7 +26,7 @@ pub(super) struct SpamArgs {
     #[arg(long, value_name = "SIZE", default_value = "1000", allow_hyphen_values = true)]
     size: ByteSize,
 
-    /// The name to say
+    /// The name of the client
     #[arg(long, default_value = "spam")]
     name: String,
 
@@ -37,11 +37,11 @@ pub(super) struct SpamArgs {
 /// The options of `slow`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SlowArgs {
-    /// How long
+    /// Duration
     #[arg(long, value_name = "SECS", default_value = "60", allow_hyphen_values = true)]
     seconds: PositiveSeconds,
 
-    /// What is read at once
+    /// Bytes of one read
     #[arg(long, value_name = "SIZE", default_value = "2600", allow_hyphen_values = true)]
     bytes: ByteSize,
 
@@ -49,7 +49,7 @@ pub(super) struct SlowArgs {
     #[arg(long, value_name = "SECS", default_value = "1", allow_hyphen_values = true)]
     pause: Seconds,
 
-    /// The name to say
+    /// The name of the client
     #[arg(long, default_value = "slow")]
     name: String,
 

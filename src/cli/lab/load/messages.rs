@@ -17,8 +17,8 @@ const ROOM: &str = "load";
 /// Bound on the memory of all generated messages, in bytes.
 const MAX_AHEAD: usize = 4 << 30;
 
-/// Returns the default window for so many receivers: large enough to keep all busy, and small enough that the run does
-/// not measure a backlog of seconds.
+/// Returns the default window for so many receivers. It is large enough to keep all busy, and small enough not to
+/// measure a backlog of seconds.
 fn window(receivers: usize) -> usize {
     const EACH: (usize, usize) = (4 << 10, 256 << 10);
     const ALL: usize = 16 << 20;
@@ -29,7 +29,7 @@ fn window(receivers: usize) -> usize {
 /// The options of `route`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RouteArgs {
-    /// How many senders, each with a receiver
+    /// Number of senders, each with a receiver
     #[arg(long, value_name = "P", default_value = "16", allow_hyphen_values = true)]
     pairs: AtLeastOne,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct RouteArgs {
 /// The options of `fanout`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct FanoutArgs {
-    /// How many are in the room besides the sender
+    /// Members of the room besides the sender
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true)]
     members: AtLeastOne,
     #[command(flatten)]
@@ -53,11 +53,11 @@ struct Messages {
     #[arg(long, value_name = "SIZE", default_value = "16", allow_hyphen_values = true)]
     size: ByteSize,
 
-    /// Tagged: each message is answered, numbered and acknowledged, and repeated if need be
+    /// Tagged: each message is answered, numbered and acknowledged, and retransmitted if need be
     #[arg(long)]
     tagged: bool,
 
-    /// Most bytes of one sender that are under way, or one message [default: 256KiB, less where there are many receivers]
+    /// Most bytes of one sender in flight, or one message [default: 256KiB, less where there are many receivers]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     window: Option<ByteSize>,
 

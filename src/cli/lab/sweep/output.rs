@@ -98,7 +98,7 @@ impl<'a> Report<'a> {
         self.print(&line)
     }
 
-    /// Prints a line; a closed pipe is no failure.
+    /// Prints a line; a closed pipe is not a failure.
     fn print(&self, line: &str) -> Result<(), String> {
         let printed = self.bar.suspend(|| writeln!(io::stdout(), "{line}"));
         match printed {

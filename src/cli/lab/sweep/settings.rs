@@ -43,7 +43,7 @@ pub(super) struct SweepSettings {
     #[arg(long, value_name = "SIZE", default_value = "64", allow_hyphen_values = true)]
     size: ByteSize,
 
-    /// From one request of a session being due to the next; 0 is when the one before has ended [default: 0, and with a
+    /// Time from the start of one request of a session to the next; 0 is the end of the one before [default: 0, and with a
     /// blackhole longer than any request takes]
     #[arg(long, value_name = "SECS", allow_hyphen_values = true)]
     interval: Option<Seconds>,

@@ -125,7 +125,7 @@ pub(crate) enum CompareError {
     #[error("there is no column `{0}`; is this the CSV of `lab load`?")]
     Column(&'static str),
     /// A cell does not fit its column.
-    #[error("row {row}: `{}` is no number for {column}", crate::escape::escape_short(.cell.as_bytes(), 40))]
+    #[error("row {row}: `{}` is not a number for {column}", crate::escape::escape_short(.cell.as_bytes(), 40))]
     Cell {
         /// The row, counted from 1 without the header.
         row: usize,
@@ -376,7 +376,7 @@ round,workload,peer,engine,clients,size_bytes,rate,lost,server_cpu_s_per_million
         assert_eq!(refused("a,b\n1,2\n"), "there is no column `workload`; is this the CSV of `lab load`?");
         assert_eq!(refused("workload,clients,peer,rate\n"), "there are no rows");
         let rows = "workload,clients,peer,rate\nping,1,bare,5\nping,1,bare,\u{1b}fast\n";
-        assert_eq!(refused(rows), r"row 2: `\x1bfast` is no number for rate");
+        assert_eq!(refused(rows), r"row 2: `\x1bfast` is not a number for rate");
         assert!(refused("workload,clients\nping\n").starts_with("it cannot be read as CSV"));
     }
 }

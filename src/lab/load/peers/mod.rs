@@ -93,7 +93,7 @@ impl FromStr for PeerKind {
         found.ok_or_else(|| {
             let names: Vec<_> = KINDS.iter().map(|(name, _)| *name).collect();
             let shown = crate::escape::escape_short(text.as_bytes(), 40);
-            format!("`{shown}` is no protocol; there are {}", names.join(", "))
+            format!("`{shown}` is not a protocol; there are {}", names.join(", "))
         })
     }
 }
@@ -109,6 +109,6 @@ mod tests {
         }
         assert_eq!("bare".parse(), Ok(PeerKind::Baseline), "the old name");
         let error = "irc\u{7}".parse::<PeerKind>().unwrap_err();
-        assert!(error.starts_with(r"`irc\x07` is no protocol; there are sayagain"), "{error}");
+        assert!(error.starts_with(r"`irc\x07` is not a protocol; there are sayagain"), "{error}");
     }
 }

@@ -220,7 +220,7 @@ impl DatagramClients {
         Ok(())
     }
 
-    /// Ends every session, if the server goes on after the run: a session that is left keeps its name.
+    /// Ends every session, if the server continues after the run: a session that is left keeps its name.
     pub(super) fn leave(&mut self, target: &TargetServer, peer: &dyn DatagramPeer) {
         if !target.goes_on() {
             return;

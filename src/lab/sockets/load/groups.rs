@@ -189,7 +189,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Writes what is due to each socket that has room, one block each. Returns whether there is more.
+    /// Writes the due bytes to each socket that has room, one block each. Returns whether there is more.
     fn write(&mut self, now: Instant) -> Result<bool, LoadError> {
         let mut has_more = false;
         for (sender, group) in self.groups.iter_mut().enumerate() {

@@ -122,7 +122,7 @@ fn or_gone_since(target: &TargetServer, begun: Instant, error: LoadError) -> Loa
 fn or_gone(target: &TargetServer, begun: Instant, error: LoadError) -> LoadError {
     let why = match &error {
         LoadError::Connection { error, .. } if error.kind() == io::ErrorKind::ConnectionRefused => {
-            "nobody listens there any more"
+            "nothing listens there any more"
         }
         LoadError::Connection { .. } if is_deserted(target.addr) => "it closed its connections",
         _ => return error,

@@ -1,4 +1,4 @@
-//! Two clients of a line listener, after Trio Chat's: one sends as fast as it can (`lab load spam`), one reads slowly
+//! Two clients of a line listener, after Trio Chat's: a fast sender (`lab load spam`) and a slow consumer
 //! (`lab load slow`). The lines themselves are in `lab::load::line_clients`.
 
 use std::io::{self, Read as _, Write as _};
@@ -38,7 +38,7 @@ impl LineClient {
         // A small send buffer makes a delayed line wait here, where it is measured. The system may refuse the size.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let mut client = Self { stream };
-        client.impatient().map_err(broken)?;
+        client.set_timeouts().map_err(broken)?;
         let (mut answers, begun) = (Answers::default(), Instant::now());
         let mut buffer = [0; READ];
         while !answers.is_named() {
@@ -55,7 +55,7 @@ impl LineClient {
     }
 
     /// Limits every read and write to a tick.
-    fn impatient(&self) -> io::Result<()> {
+    fn set_timeouts(&self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(TICK))?;
         self.stream.set_write_timeout(Some(TICK))
     }
@@ -166,10 +166,7 @@ mod tests {
     #[test]
     fn a_listener_that_asks_nothing_is_reported_as_no_line_listener() {
         let silent = not_asked("spam", b"").to_string();
-        assert_eq!(
-            silent,
-            "`spam` was not let in: the server said nothing for 10 s; is this a line listener?"
-        );
+        assert_eq!(silent, "the handshake of `spam` failed: no answer within 10 s; is this a line listener?");
         assert!(not_asked("spam", b"hi\n").to_string().contains(r"said `hi\x0a` and no more for 10 s"));
     }
 }

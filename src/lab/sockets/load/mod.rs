@@ -54,22 +54,22 @@ pub(crate) enum LoadError {
         "{doing} failed: {error}; is the server still there, and is its limit of connections high enough?"
     )]
     Connection {
-        /// What was tried.
+        /// The failed operation.
         doing: String,
         /// The system's error.
         error: io::Error,
     },
     /// The greeting of a client failed.
-    #[error("`{who}` was not let in: {why}")]
+    #[error("the handshake of `{who}` failed: {why}")]
     Greeting {
         /// The client's name.
         who: String,
-        /// What came instead, if anything, and what to do.
+        /// The received answer, if any, and what to do.
         why: String,
     },
     /// The server closed a connection instead of answering.
     #[error(
-        "`{0}` was not let in: the server closed the connection without a word; is it of the kind that --peer names?"
+        "the handshake of `{0}` failed: the server closed the connection without an answer; is it of the kind that --peer names?"
     )]
     Closed(String),
     /// The server was reachable, and is no longer.
@@ -77,7 +77,7 @@ pub(crate) enum LoadError {
     Gone {
         /// Its address.
         addr: SocketAddr,
-        /// What happened.
+        /// The sign that it is gone.
         why: &'static str,
         /// Work done until then, or elapsed time, as text.
         after: String,

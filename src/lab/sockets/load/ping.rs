@@ -60,9 +60,9 @@ struct Asker {
     /// Number of pings to send.
     goal: u64,
     answered: u64,
-    /// When the unanswered ping was sent, or due.
+    /// Time at which the unanswered ping was sent, or due.
     since: Option<Instant>,
-    /// When it was sent.
+    /// Time at which it was sent.
     sent_at: Instant,
     /// The expected answers.
     answers: BytePattern,

@@ -1,5 +1,5 @@
-//! A server program for a workload: its start, its listening addresses, and its end. What it costs is measured in
-//! `process`.
+//! A server program for a workload: its start, its listening addresses, and its end. Its use of resources is measured
+//! in `process`.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};

@@ -148,7 +148,7 @@ mod tests {
     fn a_missing_or_incomplete_answer_is_reported_with_the_bytes_received() {
         let silent = unanswered("c1", b"").to_string();
         assert!(
-            silent.starts_with("`c1` was not let in: no answer within 10 s; is it of the kind"),
+            silent.starts_with("the handshake of `c1` failed: no answer within 10 s; is it of the kind"),
             "{silent}"
         );
         let short = unanswered("c1", b"INFO").to_string();

@@ -98,7 +98,7 @@ impl TargetServer {
         Ok(Self { addr, process: Some(Process(program.id())), program: Some(program) })
     }
 
-    /// Whether the server goes on after the run, so that its sessions must be ended.
+    /// Whether the server continues after the run, so that its sessions must be ended.
     #[must_use]
     pub(crate) fn goes_on(&self) -> bool {
         self.program.is_none()
@@ -139,7 +139,7 @@ pub(crate) struct Meter {
     process: Option<Process>,
     server: Option<Duration>,
     generator: Duration,
-    /// When it started.
+    /// Time of its start.
     pub(crate) begun: Instant,
 }
 

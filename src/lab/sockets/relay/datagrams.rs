@@ -118,7 +118,7 @@ impl Datagrams {
         lock(&self.state)
     }
 
-    /// Runs `act` under the lock, then sends and closes what is due.
+    /// Runs `act` under the lock, then sends the due datagrams and closes the due sockets.
     fn with<R>(&self, listeners: &Listeners, act: impl FnOnce(&mut RelayState, Instant) -> R) -> R {
         let mut state = self.lock();
         let now = rt::now();

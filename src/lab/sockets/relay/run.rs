@@ -77,7 +77,7 @@ pub(crate) fn run(
             }
         }
         if let Err(error) = end_at_once_if_asked_again() {
-            log::warn!("a second signal does nothing: {error}");
+            log::warn!("cannot handle a second signal: {error}");
         }
         relays.stop_all().await;
     });

@@ -14,7 +14,7 @@ use super::missing_address;
 use crate::client::Client;
 use crate::net::udp;
 
-/// How long after a failed send another socket is tried.
+/// Delay between a failed send and another socket.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Datagrams to one address of the host at a time.
@@ -23,10 +23,10 @@ pub(in crate::net::drive) struct Datagrams {
     socket: Async<UdpSocket>,
     /// The other addresses of the host.
     others: VecDeque<SocketAddr>,
-    /// How long one of several addresses has to answer, until the server has answered at all.
+    /// Time that each of several addresses has to answer, before the server has answered at all.
     share: Duration,
     unanswered: Option<Unanswered>,
-    /// When to try another socket, after a failure of the local address or its routes.
+    /// Time to try another socket, after a failure of the local address or its routes.
     retry_at: Option<Instant>,
 }
 
@@ -34,9 +34,9 @@ pub(in crate::net::drive) struct Datagrams {
 #[derive(Debug)]
 struct Unanswered {
     bytes: Vec<u8>,
-    /// When the present address has had its share of the time.
+    /// End of the present address's share of the time.
     due: Instant,
-    /// How many addresses have not had it.
+    /// Number of addresses that have not been tried.
     left: usize,
 }
 
@@ -66,7 +66,7 @@ impl Datagrams {
         let _ = self.socket.readable().await;
     }
 
-    /// When the present address has had its share of the time, or another socket is due.
+    /// End of the present address's share of the time, or the time to try another socket.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let share_over = self.unanswered.as_ref().map(|unanswered| unanswered.due);
         share_over.into_iter().chain(self.retry_at).min()
@@ -182,12 +182,12 @@ mod tests {
         socket
     }
 
-    /// How many datagrams have come.
+    /// Takes the datagrams that wait at a socket, and returns their number.
     fn count(socket: &UdpSocket) -> usize {
         std::iter::from_fn(|| socket.recv(&mut [0; 16]).ok()).count()
     }
 
-    /// What each address has received since the last call.
+    /// Number of datagrams that each socket has received since the last call.
     fn counts<const N: usize>(sockets: &[UdpSocket; N]) -> [usize; N] {
         sockets.each_ref().map(count)
     }

@@ -23,7 +23,7 @@ const UNSENT_ENOUGH: usize = 64 << 10;
 /// Stream connections to a server.
 pub(in crate::net::drive) struct Stream {
     server: Target,
-    /// How many attempts ran out of time. Each begins with another address of the host, so that all are tried
+    /// Number of attempts that timed out. Each begins with another address of the host, so that all are tried
     /// even if one attempt is too short for all.
     timed_out: usize,
     state: StreamState,
@@ -150,7 +150,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the remaining bytes.
     pub(super) async fn finish(&mut self) {
         while self.write().is_ok() {
             match &self.state {

@@ -16,7 +16,7 @@ use crate::net::engine::connection::{Connection, Port, Socket};
 use crate::net::engine::pending_io::PendingIo;
 use crate::service::{Arrival, ListenerId, Service};
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The connection at this place.
@@ -97,7 +97,7 @@ impl PollPort {
     }
 
     /// Marks a write as waiting, under the lock. Returns false if the socket has become writable since the
-    /// write began: then it goes on.
+    /// write began: then it continues.
     ///
     /// [`set_writable`](Self::set_writable) stores its flag before it looks for a waiting write, so that one of both
     /// sees the other.
@@ -135,7 +135,7 @@ pub(super) struct LoopHandle<S: Service> {
     inbox: Mutex<Inbox<S>>,
 }
 
-/// What other threads have queued for a loop.
+/// Work that other threads have queued for a loop.
 #[derive(Debug)]
 pub(super) struct Inbox<S: Service> {
     /// Outgoing connections; the first loop takes them over.
@@ -224,8 +224,8 @@ impl<S: Service> LoopHandle<S> {
 /// The loop of the connection at this place, and its place there.
 ///
 /// Each run of as many places as there are loops is spread over all of them. The order differs from run to run: it is
-/// the sum of the digits of the place, counted in loops. So connections that arrive in pairs, a sender and its
-/// receiver, do not end up with all senders on one loop and all receivers on another.
+/// the sum of the digits of the place, counted in loops. Connections may arrive in pairs, a sender and its receiver.
+/// This order does not put all senders on one loop and all receivers on another.
 pub(super) const fn handle_of(place: usize, loops: usize) -> (usize, usize) {
     if loops < 2 {
         return (0, place);

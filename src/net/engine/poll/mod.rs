@@ -31,7 +31,7 @@ use loop_handle::{LoopHandle, PollPort, Subject, handle_of, handles};
 pub(in crate::net) use single_loop::SingleLoop;
 use worker::Worker;
 
-/// What the loops share besides the core.
+/// State that the loops share besides the core.
 #[derive(Debug)]
 pub(super) struct Loops<S: Service> {
     handles: Vec<LoopHandle<S>>,

@@ -24,7 +24,7 @@ use crate::units::later;
 pub(in crate::net) struct SingleLoop<S: Service + 'static> {
     worker: Worker<S>,
     waker: Arc<Waker>,
-    /// How many listeners there are.
+    /// Number of listeners.
     listeners: ListenerId,
 }
 
@@ -99,7 +99,7 @@ impl<S: Service + 'static> SingleLoop<S> {
         at(&mut self.worker.core.lock().service)
     }
 
-    /// When the next step is due; `None` means once a socket is ready.
+    /// The time of the next step; `None` means once a socket is ready.
     pub(in crate::net) fn deadline(&self) -> Option<Instant> {
         let wait = if self.worker.is_dirty { Some(Duration::ZERO) } else { self.worker.timeout() };
         wait.map(|wait| later(rt::now(), wait))

@@ -103,7 +103,7 @@ impl<S: Service + 'static> Worker<S> {
         self.poll.registry().as_fd()
     }
 
-    /// How long to sleep at most.
+    /// Longest sleep.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let is_busy = !self.ready.is_empty() || !self.writable.is_empty() || !self.pending.is_empty();
         if is_busy || self.acceptor.as_ref().is_some_and(Acceptor::is_busy) {

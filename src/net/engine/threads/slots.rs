@@ -16,7 +16,7 @@ impl ThreadSlots {
         Self { taken: AtomicUsize::new(0), limit }
     }
 
-    /// How many are taken.
+    /// Number of taken slots.
     #[cfg(test)]
     pub(super) fn taken(&self) -> usize {
         self.taken.load(Ordering::SeqCst)

@@ -25,10 +25,10 @@ use crate::service::{Service, Transmit};
 /// The token of the waker. No connection has it: a process has fewer.
 const CALLED: Token = Token(usize::MAX);
 
-/// How many sockets are written to before the results are taken.
+/// Number of sockets written to before the results are taken.
 const EVENTS: usize = 256;
 
-/// What waits for full sockets.
+/// Writes that wait for full sockets.
 #[derive(Debug)]
 pub(super) struct WriteQueue {
     registry: Registry,

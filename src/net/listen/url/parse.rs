@@ -37,7 +37,7 @@ fn read(text: &str) -> Result<ListenUrl, String> {
     }
     let authority = url.authority().unwrap_or(IAuthority::EMPTY);
     if authority.userinfo().is_some() {
-        return Err("nobody logs in where a server listens; leave out what stands before the @".to_owned());
+        return Err("the URL of a listener has no user; leave out the part before the @".to_owned());
     }
     let mut parameters = Parameters::read(scheme, carrier, framing, url.query())?;
     let target = (scheme, authority, url.path());
@@ -103,7 +103,7 @@ fn socket_path((scheme, authority, path): Target<'_>) -> Result<PathBuf, String>
     Ok(OsString::from_vec(bytes).into())
 }
 
-/// What is wrong with a text that is not a URL, RFC 3986 and RFC 3987.
+/// The error in a text that is not a URL, RFC 3986 and RFC 3987.
 fn explain(text: &str, error: ParseError) -> String {
     match error.kind() {
         ParseErrorKind::InvalidPctEncodedOctet => {
@@ -123,7 +123,7 @@ fn explain(text: &str, error: ParseError) -> String {
     }
 }
 
-/// What is wrong with the host and port, if the error is at that place.
+/// The error in the host and port, if they are the part that does not parse.
 fn explain_authority(text: &str, at: usize) -> Option<String> {
     let begin = text.find("://")? + "://".len();
     let rest = text.get(begin..)?;

@@ -78,7 +78,7 @@ pub(super) fn enter(
     Ok(())
 }
 
-/// Ends all sessions that the server would keep, if it goes on after the run. Waits, within a bound, until it has
+/// Ends all sessions that the server would keep, if it continues after the run. Waits, within a bound, until it has
 /// closed their connections: a close with unread input may destroy the last bytes sent.
 pub(super) fn leave(target: &TargetServer, peer: &dyn Peer, conns: &mut Vec<Conn>) {
     if !target.goes_on() || !peer.keeps_sessions() {
