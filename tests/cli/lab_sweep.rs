@@ -392,3 +392,24 @@ fn assert_stored(file: &str, loss: Option<&str>) {
 fn stored_rows_are_what_their_commands_give() {
     STORED.iter().for_each(|(file, loss)| assert_stored(file, *loss));
 }
+
+/// Real sockets do not repeat a run, so the stored rows are compared with a simulated sweep of the same settings.
+#[test]
+fn the_stored_rows_of_real_sockets_have_the_settings_and_the_theory_of_a_new_sweep_and_agree_with_it() {
+    let stored = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/loss").join("five-sends-real.csv"));
+    let settings = "-L loss .1,.3,.5 --expb --timeout .1 --max-sends 5 --trials 2000 --seed 1";
+    let new = rows("real-theory", settings);
+    assert_eq!(stored.len(), new.len());
+    let is_known = |column: &str| {
+        column.ends_with("theory")
+            || ["policy", "loss_up", "loss_down", "timeout_s", "max_sends", "trials"].contains(&column)
+    };
+    for (stored, new) in stored.iter().zip(&new) {
+        assert_eq!(stored.keys().collect::<Vec<_>>(), new.keys().collect::<Vec<_>>());
+        for (column, value) in stored {
+            let z = if column.ends_with("_z") { value.parse().unwrap_or(0.0) } else { 0.0_f64 };
+            assert!(z.abs() < 4.0, "{column}: {value} standard errors from the theory");
+            assert!(!is_known(column) || *value == new[column], "{column}: {value}, and now {}", new[column]);
+        }
+    }
+}

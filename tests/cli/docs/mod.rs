@@ -118,6 +118,26 @@ fn trimmed(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
+/// Times and counts differ from run to run, so the lines are compared without their numbers.
+#[test]
+fn the_animated_tour_shows_the_lines_that_the_programs_print() {
+    let programs = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/make-tour");
+    match std::process::Command::new("python3").arg(script).arg("--check").arg(programs).output() {
+        Ok(run) => {
+            assert!(
+                run.status.success(),
+                "{}; `docs/make-tour` draws it anew",
+                String::from_utf8_lossy(&run.stderr)
+            );
+        }
+        Err(_) => {
+            assert!(std::env::var_os("CI").is_none(), "the tour needs python3");
+            eprintln!("skipped: the animated tour: python3 is not installed");
+        }
+    }
+}
+
 #[test]
 fn the_commands_in_the_readme_print_what_it_shows() {
     assert_runs("README.md");
