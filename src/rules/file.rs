@@ -100,7 +100,7 @@ impl Source {
         };
         if allow.is_none() && deny.is_none() && listener.is_none() {
             return Err(
-                self.wrong(entry, "a rule that says nothing; write allow, deny or listener".to_owned())
+                self.wrong(entry, "a rule without a condition; write allow, deny or listener".to_owned())
             );
         }
         Ok(Rule {

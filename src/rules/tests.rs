@@ -151,7 +151,7 @@ fn an_error_names_its_line() {
         ("\n[[rule]]\nname = 'a'\nalow = ['unix']", &*format!("line 4: {unknown}")),
         ("anon = true", "line 1: unknown field `anon`, expected `anonymous` or `rule`"),
         ("\nanonymous = 'yes'", "line 2: invalid type: string \"yes\", expected a boolean"),
-        ("\n\n[[rule]]\nname = 'a'", "line 3: a rule that says nothing; write allow, deny or listener"),
+        ("\n\n[[rule]]\nname = 'a'", "line 3: a rule without a condition; write allow, deny or listener"),
         ("[[rule]]\ndeny = ['unix']", "line 1: a rule without a name; write name = \"..\""),
         ("[[rule]]\nname = ''\nlistener = 'tcp'", "line 2: no name can match ``: a name is empty"),
         (

@@ -314,7 +314,7 @@ fn an_invalid_url_is_one_plain_line_and_exit_code_2() {
         ("line://h?echo=on&echo=on", "the parameter `echo` is there twice"),
         ("line://h?rate=often", "`often` is not a rate"),
         ("unix:///a?mode=rw", "mode cannot be `rw`; write octal digits"),
-        ("tcp://me@h:5", "leave out what stands before the @"),
+        ("tcp://me@h:5", "leave out the part before the @"),
         ("tcp://h:5#x", "write %23"),
         ("tcp://h:5/x", "a path means nothing there"),
         ("unix://h/x", "has no host"),

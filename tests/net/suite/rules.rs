@@ -53,7 +53,7 @@ const MALFORMED: &[(&[u8], &str)] = &[
     (b"anon = true", "line 1: unknown field `anon`"),
     (b"[rules]\nname = 'a'", "line 1: unknown field `rules`"),
     (b"[rule]\nname = 'a'\nallow = ['unix']", "line 1: invalid type: map, expected a sequence"),
-    (b"[[rule]]\nname = 'a'", "line 1: a rule that says nothing"),
+    (b"[[rule]]\nname = 'a'", "line 1: a rule without a condition"),
     (b"[[rule]]", "line 1: a rule without a name"),
     (b"[[rule]]\nallow = ['unix']", "line 1: a rule without a name"),
     (b"[[rule]]\nname = 7\nallow = ['unix']", "line 2: invalid type: integer `7`, expected a string"),
@@ -315,7 +315,7 @@ fn a_bad_or_missing_file_at_sighup_leaves_the_rules_as_they_were() {
     for (text, why) in [
         (
             Some(bad),
-            "line 4: a rule that says nothing; write allow, deny or listener; the rules stay as they were",
+            "line 4: a rule without a condition; write allow, deny or listener; the rules stay as they were",
         ),
         (
             Some(listener),

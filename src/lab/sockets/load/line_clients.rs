@@ -143,11 +143,11 @@ impl LineClient {
 
 /// The error that no name was asked for, or none was accepted.
 fn not_asked(name: &str, heard: &[u8]) -> LoadError {
-    let said = match escape_short(heard, 80) {
-        said if said.is_empty() => "said nothing".to_owned(),
-        said => format!("said `{said}` and no more"),
+    let received = match escape_short(heard, 80) {
+        text if text.is_empty() => "no answer".to_owned(),
+        text => format!("only `{text}`"),
     };
-    let why = format!("the server {said} for {} s; is this a line listener?", ANSWER_TIMEOUT.as_secs());
+    let why = format!("{received} within {} s; is this a line listener?", ANSWER_TIMEOUT.as_secs());
     LoadError::Greeting { who: name.to_owned(), why }
 }
 
@@ -167,6 +167,6 @@ mod tests {
     fn a_listener_that_asks_nothing_is_reported_as_no_line_listener() {
         let silent = not_asked("spam", b"").to_string();
         assert_eq!(silent, "the handshake of `spam` failed: no answer within 10 s; is this a line listener?");
-        assert!(not_asked("spam", b"hi\n").to_string().contains(r"said `hi\x0a` and no more for 10 s"));
+        assert!(not_asked("spam", b"hi\n").to_string().contains(r"failed: only `hi\x0a` within 10 s"));
     }
 }
