@@ -36,13 +36,14 @@ use crate::config::{ClientConfig, ServerConfig};
 use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Payload, Start};
 use crate::server::Server;
 use crate::service::{CloseReason, Service};
+use crate::wire;
 
 mod traffic;
 
 use traffic::Pipe;
 
-/// Splits the sender of a message, `name` or `name#room`, into its name and its `#room`. Bytes that are not UTF-8, which
-/// no server sends, become replacement characters.
+/// Splits the sender of a message as [`wire::split_sender`] does, into text. Bytes that are not UTF-8, which no server
+/// sends, become replacement characters.
 ///
 /// ```
 /// use sayagain::sim::split_sender;
@@ -52,9 +53,8 @@ use traffic::Pipe;
 /// ```
 #[must_use]
 pub fn split_sender(sender: &[u8]) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
-    let at = sender.iter().position(|byte| *byte == b'#').unwrap_or(sender.len());
-    let (name, room) = sender.split_at(at);
-    (String::from_utf8_lossy(name), (!room.is_empty()).then(|| String::from_utf8_lossy(room)))
+    let (name, room) = wire::split_sender(sender);
+    (String::from_utf8_lossy(name), room.map(String::from_utf8_lossy))
 }
 
 /// Identifies a client of a [`Sim`].

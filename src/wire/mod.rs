@@ -57,7 +57,7 @@ pub use line::{Found, Lines, MAX_LINE, NO_TIMING_MARK};
 pub use message::{
     ErrArgs, RegArgs, SndArgs, encode_gap, encode_ranges, parse_gap, parse_ranges, parse_wait, split_word,
 };
-pub use rcv::{RcvArgs, RcvHead, encode_rcv, words};
+pub use rcv::{RcvArgs, RcvHead, encode_rcv, split_sender, words};
 pub use token::Token;
 pub use verb::Verb;
 

@@ -32,6 +32,21 @@ impl<'a> RcvArgs<'a> {
     }
 }
 
+/// Splits the sender of an RCV, `name` or `name#room`, into its name and its `#room`.
+///
+/// ```
+/// use sayagain::wire::split_sender;
+///
+/// assert_eq!(split_sender(b"ada#lobby"), (&b"ada"[..], Some(&b"#lobby"[..])));
+/// assert_eq!(split_sender(b"ada"), (&b"ada"[..], None));
+/// ```
+#[must_use]
+pub fn split_sender(sender: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let at = sender.iter().position(|byte| *byte == b'#').unwrap_or(sender.len());
+    let (name, room) = sender.split_at_checked(at).unwrap_or((sender, b""));
+    (name, (!room.is_empty()).then_some(room))
+}
+
 /// The words of a message as an RCV counts them: its spaces plus one, at most [`WORDS_MAX`].
 #[must_use]
 pub fn words(body: &[u8]) -> u16 {
