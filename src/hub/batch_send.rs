@@ -9,7 +9,7 @@ use super::queue::{FRAME_OVERHEAD, Load};
 use super::session::Form;
 use super::work::cost;
 use super::{Hub, SessionKey};
-use crate::names::Name;
+use crate::names::{Name, is_room};
 use crate::wire::{RcvHead, SHORT_LENGTH_MAX, SndArgs};
 
 impl Hub {
@@ -62,7 +62,7 @@ impl Hub {
 
     /// Returns the receiver of a run and its sender's name; `None` if a message between them needs special handling.
     fn plain_pair(&mut self, from: SessionKey, target: &[u8]) -> Option<(SessionKey, Name)> {
-        if target.first() == Some(&b'#') {
+        if is_room(target) {
             return None;
         }
         let to = self.find_target(target)?;
