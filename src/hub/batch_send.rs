@@ -5,7 +5,7 @@
 //! all a refusal, ends the run and is handled in `requests`.
 
 use super::memory::MemoryUse;
-use super::queue::{FRAME_OVERHEAD, Load};
+use super::push::{FRAME_OVERHEAD, Load};
 use super::session::Form;
 use super::work::cost;
 use super::{Hub, SessionKey};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::memory::MemoryLedger;
-use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
+use super::push::{FRAME_OVERHEAD, LongText, Push, Text};
+use super::queue::SendQueue;
 use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;

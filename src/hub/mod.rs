@@ -23,6 +23,7 @@ mod ledger_balance;
 pub mod memory;
 mod message;
 mod name_cache;
+pub mod push;
 pub mod queue;
 mod requests;
 pub mod rooms;

@@ -6,7 +6,7 @@
 use super::delivery::Misfit;
 use super::memory::MemoryUse;
 use super::message::{Body, Cost, Message};
-use super::queue::Push;
+use super::push::Push;
 use super::work::{WorkMeter, cost};
 use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::memory::MemoryUse;
 use super::message::Cost;
-use super::queue::{FRAME_OVERHEAD, SendQueue};
+use super::push::FRAME_OVERHEAD;
+use super::queue::SendQueue;
 use super::session::SHORT_HEAD;
 use super::work::cost;
 use super::{Form, Hub, Path, Session, SessionKey, SlowPolicy};
