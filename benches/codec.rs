@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::Throughput;
-use sayagain::wire::{Datagram, Frame, Id, Verb, encode_args, encode_rcv, encode_rcv_head, parse_head};
+use sayagain::wire::{Datagram, Frame, Id, RcvHead, Verb, encode_args, encode_rcv, parse_head};
 
 mod cpu;
 
@@ -43,8 +43,8 @@ fn main() {
         });
         group.bench_function(format!("rcv_head/{size}"), |bencher| {
             bencher.iter(|| {
-                out.clear();
-                encode_rcv_head(b"TEST02", b"#room", black_box(&body), &mut out)
+                let head = RcvHead::new(b"TEST02", b"#room", black_box(&body), std::mem::take(&mut out));
+                out = head.into_bytes();
             });
         });
     }

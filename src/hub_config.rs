@@ -18,7 +18,7 @@ pub struct HubConfig {
     pub slow: SlowPolicy,
     /// The most bytes that all sessions and connections together make the server keep. Default 1 GiB.
     ///
-    /// Queues count, each message with [`FRAME_OVERHEAD`](crate::hub::queue::FRAME_OVERHEAD). A body of 4 KiB or more
+    /// Queues count, each message with [`FRAME_OVERHEAD`](crate::hub::push::FRAME_OVERHEAD). A body of 4 KiB or more
     /// in several queues counts once here, but once per queue in `max_pending`. Counted too are rooms and memberships
     /// ([`ROOM_COST`](crate::hub::rooms::ROOM_COST), [`MEMBER_COST`](crate::hub::rooms::MEMBER_COST)), dedup windows
     /// beyond their least width, unread answers on streams, and unfinished frames and lines.

@@ -94,7 +94,7 @@ impl Names {
     #[must_use]
     pub fn read(payload: &[u8]) -> Self {
         let mut read = Self::default();
-        for word in payload.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
+        for word in Self::words(payload) {
             // A name never begins with `+`.
             match word.strip_prefix(b"+").map(|digits| String::from_utf8_lossy(digits).parse()) {
                 Some(Ok(count)) => read.more = count,
@@ -102,6 +102,11 @@ impl Names {
             }
         }
         read
+    }
+
+    /// The words of the payload of an acked LST: the names, and `+n` for those that did not fit.
+    pub(crate) fn words(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+        payload.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
     }
 }
 

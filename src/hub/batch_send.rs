@@ -5,11 +5,11 @@
 //! all a refusal, ends the run and is handled in `requests`.
 
 use super::memory::MemoryUse;
-use super::queue::{FRAME_OVERHEAD, Load};
+use super::push::{FRAME_OVERHEAD, Load};
 use super::session::Form;
 use super::work::cost;
 use super::{Hub, SessionKey};
-use crate::names::Name;
+use crate::names::{Name, is_room};
 use crate::wire::{RcvHead, SHORT_LENGTH_MAX, SndArgs};
 
 impl Hub {
@@ -25,22 +25,22 @@ impl Hub {
         // The target with the space after it.
         let target = message.get(..=first.target.len()).unwrap_or(message);
         let Some((to, name)) = self.plain_pair(from, first.target) else { return 0 };
-        let mut head = RcvHead::new(name.as_str().as_bytes());
+        let mut head = RcvHead::new(name.as_str().as_bytes(), b"", first.body, Vec::new());
         let config = &self.config;
         let (memory_room, mut taken) = (self.memory.room(), 0);
         let Some(receiver) = self.sessions.get_mut(to) else { return 0 };
         let (mut load, mut count, mut next) = (receiver.load(), 0, Some(first.body));
         let queue = &mut receiver.traffic_mut(config).queue;
         while let Some(body) = next {
-            let length = head.set(body);
-            let cost = length + FRAME_OVERHEAD;
-            let is_short = head.payload_len(body) <= SHORT_LENGTH_MAX;
+            head.set(body);
+            let cost = head.frame_len() + FRAME_OVERHEAD;
+            let is_short = head.payload_len() <= SHORT_LENGTH_MAX;
             if !is_short || !config.may_hold(load, cost) || taken + cost > memory_room {
                 break;
             }
             queue.widen(&mut self.buffer_pool);
             queue.join(|out| {
-                out.reserve(length);
+                out.reserve(head.frame_len());
                 out.extend_from_slice(head.bytes());
                 out.extend_from_slice(body);
             });
@@ -62,7 +62,7 @@ impl Hub {
 
     /// Returns the receiver of a run and its sender's name; `None` if a message between them needs special handling.
     fn plain_pair(&mut self, from: SessionKey, target: &[u8]) -> Option<(SessionKey, Name)> {
-        if target.first() == Some(&b'#') {
+        if is_room(target) {
             return None;
         }
         let to = self.find_target(target)?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::memory::MemoryUse;
 use super::message::{Cost, Message};
-use super::queue::{Load, Push};
+use super::push::{Load, Push};
 use super::session::{ByeState, Traffic};
 use super::work::cost;
 use super::{Hub, HubConfig, Path, Session, SessionKey, SlowPolicy};

@@ -10,7 +10,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::memory::MemoryUse;
-use super::queue::{Load, Push, Text};
+use super::push::{Load, Push, Text};
 use super::*;
 use crate::output::Output;
 use crate::reliable::Seen;

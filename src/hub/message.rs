@@ -4,18 +4,18 @@
 //! are written straight into the queues. The receivers are chosen in `requests`.
 
 use std::cell::OnceCell;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::memory::MemoryLedger;
-use super::queue::{FRAME_OVERHEAD, LongText, Push, SendQueue, Text};
+use super::push::{FRAME_OVERHEAD, LongText, Push, Text};
+use super::queue::SendQueue;
 use super::rooms::Room;
 use super::session::{Form, Session};
 use crate::escape::escape;
 use crate::names::Name;
-use crate::wire::encode_rcv_head;
+use crate::wire::RcvHead;
 
 /// The length in bytes from which a body is shared, not copied for each receiver.
 const LONG_BODY: usize = 4 << 10;
@@ -23,10 +23,8 @@ const LONG_BODY: usize = 4 << 10;
 /// A message from one session.
 #[derive(Debug)]
 pub(super) struct Message<'a> {
-    /// Its RCV up to the body, ..
-    head: Vec<u8>,
-    /// .. and the range of the sender's name in it.
-    sender: Range<usize>,
+    /// Its RCV up to the body.
+    head: RcvHead,
     /// The room it is for; `None` for a direct message.
     room: Option<&'a Room>,
     body: Body<'a>,
@@ -92,18 +90,16 @@ impl<'a> From<&'a [u8]> for Body<'a> {
 
 impl<'a> Message<'a> {
     /// Makes a message that is encoded in `buffer`, which [`Message::into_buffer`] gives back.
-    pub(super) fn new(sender: &Name, room: Option<&'a Room>, body: Body<'a>, mut buffer: Vec<u8>) -> Self {
+    pub(super) fn new(sender: &Name, room: Option<&'a Room>, body: Body<'a>, buffer: Vec<u8>) -> Self {
         let (name, in_room) =
             (sender.as_str().as_bytes(), room.map_or("", |room| room.name().as_str()).as_bytes());
-        buffer.clear();
-        let begin = encode_rcv_head(name, in_room, body.bytes, &mut buffer);
+        let head = RcvHead::new(name, in_room, body.bytes, buffer);
         let [line, named_line] = [const { OnceCell::new() }; 2];
-        let sender = begin..begin + name.len();
-        Self { head: buffer, sender, room, body, frame: OnceCell::new(), line, named_line }
+        Self { head, room, body, frame: OnceCell::new(), line, named_line }
     }
 
     pub(super) fn into_buffer(self) -> Vec<u8> {
-        self.head
+        self.head.into_bytes()
     }
 
     /// Returns its cost in the queue of this receiver; `None` if it is too long for it. `are_dropped` says that
@@ -111,11 +107,11 @@ impl<'a> Message<'a> {
     #[inline]
     pub(super) fn cost_for(&self, receiver: &Session, are_dropped: bool) -> Option<Cost> {
         // A message whose payload alone is too long is not encoded: escaped, it might be four times as long.
-        if !receiver.fits(self.payload_len(), self.payload_len()) {
+        if !receiver.fits(self.head.payload_len(), self.head.payload_len()) {
             return None;
         }
-        let length = self.line_for(receiver).map_or_else(|| self.frame_len(), |line| line.len());
-        if !receiver.fits(length, self.payload_len()) {
+        let length = self.line_for(receiver).map_or_else(|| self.head.frame_len(), |line| line.len());
+        if !receiver.fits(length, self.head.payload_len()) {
             return None;
         }
         let bytes = length + FRAME_OVERHEAD;
@@ -186,8 +182,8 @@ impl<'a> Message<'a> {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        out.reserve(self.frame_len());
-        out.extend_from_slice(&self.head);
+        out.reserve(self.head.frame_len());
+        out.extend_from_slice(self.head.bytes());
         out.extend_from_slice(self.body.bytes);
     }
 
@@ -195,7 +191,7 @@ impl<'a> Message<'a> {
         self.frame.get_or_init(|| {
             if self.body.is_long() {
                 let body = memory.share(self.body.keep());
-                return Text::Long(Arc::new(LongText { head: self.head.clone(), body }));
+                return Text::Long(Arc::new(LongText { head: self.head.bytes().to_vec(), body }));
             }
             let mut frame = Vec::new();
             self.write(&mut frame);
@@ -204,18 +200,8 @@ impl<'a> Message<'a> {
     }
 
     fn encode_line(&self, before: &str, room: &str) -> Arc<[u8]> {
-        let sender = self.head.get(self.sender.clone()).unwrap_or_default();
-        let (sender, room) = (escape(sender), escape(room.as_bytes()));
+        let (sender, room) = (escape(self.head.name()), escape(room.as_bytes()));
         format!("{before}{sender}{room}> {}\n", escape(self.body.bytes)).into_bytes().into()
-    }
-
-    fn frame_len(&self) -> usize {
-        self.head.len() + self.body.bytes.len()
-    }
-
-    /// Returns the length of the payload of its RCV: ` sender 0001 body`.
-    fn payload_len(&self) -> usize {
-        self.frame_len() - (self.sender.start - " ".len())
     }
 }
 

@@ -23,6 +23,7 @@ pub mod memory;
 mod message;
 mod name_cache;
 mod name_index;
+pub mod push;
 pub mod queue;
 mod requests;
 pub mod rooms;

@@ -6,11 +6,11 @@
 use super::delivery::Misfit;
 use super::memory::MemoryUse;
 use super::message::{Body, Cost, Message};
-use super::queue::Push;
+use super::push::Push;
 use super::work::{WorkMeter, cost};
 use super::{Hub, MAX_ROOMS, SessionKey};
 use crate::error::Refusal;
-use crate::names::{FoldKey, Name, RoomName};
+use crate::names::{FoldKey, Name, RoomName, is_room};
 use crate::wire::Id;
 
 impl Hub {
@@ -25,7 +25,7 @@ impl Hub {
         target: &[u8],
         body: impl Into<Body<'a>>,
     ) -> Result<(), Refusal> {
-        if target.first() == Some(&b'#') {
+        if is_room(target) {
             self.send_to_room(from, target, body.into())?;
         } else {
             self.send_direct(from, target, body.into())?;

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::HubConfig;
-use super::queue::{Load, Push, SendQueue};
+use super::push::{Load, Push};
+use super::queue::SendQueue;
 use crate::lazy_box::{IsEmpty, LazyBox};
 use crate::names::{FoldKey, Name};
 use crate::output::Output;

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use super::memory::MemoryUse;
 use super::message::Cost;
-use super::queue::{FRAME_OVERHEAD, SendQueue};
+use super::push::FRAME_OVERHEAD;
+use super::queue::SendQueue;
 use super::session::SHORT_HEAD;
 use super::work::cost;
 use super::{Form, Hub, Path, Session, SessionKey, SlowPolicy};
+use crate::names::is_room;
 use crate::wire::MAX_HEAD;
 
 /// Decisions about slow consumers that are not carried out or logged yet.
@@ -138,7 +140,7 @@ impl Hub {
     /// When the memory of all queues is full, no message waits. The sessions that fill it need not be in the room, and
     /// may never read.
     pub fn blocked_on(&self, from: SessionKey, target: &[u8], length: usize) -> Option<SessionKey> {
-        if !self.holds_senders() || target.first() != Some(&b'#') {
+        if !self.holds_senders() || !is_room(target) {
             return None;
         }
         let room = self.with_fold(target, |key| self.rooms.get(key)).flatten()?;

@@ -29,7 +29,7 @@ mod tests;
 
 pub use keys::{ClashKey, ClashKeys, FoldKey};
 pub use name::Name;
-pub use room::RoomName;
+pub use room::{RoomName, is_room, with_hash};
 pub(super) use spelling::{folded, looks};
 
 /// The maximum length of a name in characters (Unicode scalar values) after normalisation, without the `#` of a room.

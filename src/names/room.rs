@@ -1,5 +1,6 @@
 //! The name of a room: a name behind a `#`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +47,12 @@ impl RoomName {
         &self.0
     }
 
+    /// The room's name without its `#`.
+    #[must_use]
+    pub fn without_hash(&self) -> &str {
+        self.0.strip_prefix(ROOM).unwrap_or(&self.0)
+    }
+
     /// The key by which a target finds this room. It begins with `#`.
     ///
     /// ```
@@ -76,6 +83,19 @@ impl fmt::Display for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+/// Whether a target is meant as a room: it begins with `#`. Its name may still be invalid.
+#[must_use]
+#[inline]
+pub fn is_room(target: &[u8]) -> bool {
+    split_room(target).0
+}
+
+/// Adds the `#` of a room's name where the user may leave it out.
+#[must_use]
+pub fn with_hash(room: &[u8]) -> Cow<'_, [u8]> {
+    if is_room(room) { Cow::Borrowed(room) } else { Cow::Owned([b"#", room].concat()) }
 }
 
 /// Whether a target names a room, and its bytes without the `#`. A full-width `＃` does not: the protocol defines the

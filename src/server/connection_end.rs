@@ -9,7 +9,7 @@ use super::requests::encode_refusal;
 use super::session_end::{EndReason, encode_bye};
 use super::{Owner, Server};
 use crate::error::Refusal;
-use crate::hub::queue::bye_in_words;
+use crate::hub::push::bye_in_words;
 use crate::hub::{Form, Path, SessionKey};
 use crate::service::{CloseReason, ConnId};
 use crate::wire::{ByeArgs, Verb, encode_args};

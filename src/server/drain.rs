@@ -1,4 +1,4 @@
-//! The shutdown of a server: what it has done of it, and its begin and end.
+//! The shutdown of a server: its progress, its begin and its end.
 //!
 //! All sessions and connections are told in a sweep (`sweep`); BYEs over datagrams are sent in rounds (`bye_rounds`).
 
@@ -23,7 +23,7 @@ pub(super) struct Drain {
     _unused: Option<Box<Unused>>,
 }
 
-/// How far the shutdown is.
+/// The progress of the shutdown.
 #[derive(Debug, Default)]
 enum Stage {
     /// The server is not shutting down.

@@ -15,7 +15,7 @@ use crate::units::{counted, later};
 /// The least time between two lines: neither repeated sessions nor slow consumers may fill a disk.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How much later gaps are reported for which a hold of the lock had no budget.
+/// Delay of the report of gaps that exceeded the budget of a hold.
 const DEFERRED: Duration = Duration::from_millis(10);
 
 /// The cause of lost messages.
@@ -104,7 +104,7 @@ impl DropLog {
 pub(super) struct DropLogs {
     undelivered: DropLog,
     gaps: DropLog,
-    /// When the next line of either is due.
+    /// Due time of the next line of either.
     at: Option<Instant>,
 }
 

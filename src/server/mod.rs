@@ -83,6 +83,7 @@ mod streams;
 mod sweep;
 mod totals;
 mod unread;
+mod unvalidated;
 mod work_budget;
 
 use admission::Admission;

@@ -22,9 +22,9 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::Hasher;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -33,16 +33,23 @@ use siphasher::sip::SipHasher13;
 
 use crate::client::{Client, Event};
 use crate::config::{ClientConfig, ServerConfig};
-use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Payload, Start};
+use crate::link::{Decision, Direction, Link, LinkConfig, LinkStats, Start};
 use crate::server::Server;
 use crate::service::{CloseReason, Service};
+use crate::wire;
 
+mod network;
+mod node;
 mod traffic;
 
+#[doc(hidden)]
+pub use network::Network;
+pub use node::Move;
+use node::{Node, Packet, address};
 use traffic::Pipe;
 
-/// Splits the sender of a message, `name` or `name#room`, into its name and its `#room`. Bytes that are not UTF-8, which
-/// no server sends, become replacement characters.
+/// Splits the sender of a message as [`wire::split_sender`] does, into text. Bytes that are not UTF-8, which no server
+/// sends, become replacement characters.
 ///
 /// ```
 /// use sayagain::sim::split_sender;
@@ -52,27 +59,13 @@ use traffic::Pipe;
 /// ```
 #[must_use]
 pub fn split_sender(sender: &[u8]) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
-    let at = sender.iter().position(|byte| *byte == b'#').unwrap_or(sender.len());
-    let (name, room) = sender.split_at(at);
-    (String::from_utf8_lossy(name), (!room.is_empty()).then(|| String::from_utf8_lossy(room)))
+    let (name, room) = wire::split_sender(sender);
+    (String::from_utf8_lossy(name), room.map(String::from_utf8_lossy))
 }
 
 /// Identifies a client of a [`Sim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(usize);
-
-/// A datagram in transit, and the address at the client's end.
-#[derive(Clone, Debug)]
-struct Packet {
-    addr: SocketAddr,
-    bytes: Vec<u8>,
-}
-
-impl Payload for Packet {
-    fn bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-}
 
 /// The decision of a filter about a datagram or a piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,23 +79,6 @@ pub enum FilterAction {
     /// Moves the client first. A datagram of the client then leaves from the new address; one to the client goes to the
     /// old one.
     Move(Move),
-}
-
-/// The reason for a new address of a client's datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// A NAT assigns another port.
-    Port {
-        /// Whether datagrams to the old port still arrive.
-        old_lives: bool,
-    },
-    /// A NAT assigns another address.
-    Address {
-        /// Whether datagrams to the old address still arrive.
-        old_lives: bool,
-    },
-    /// The client's host has another address: its socket sends and receives nothing until it is replaced.
-    Host,
 }
 
 /// Inspects everything that is sent, before the link does.
@@ -124,43 +100,6 @@ pub enum Sighting {
 
 /// A callback for every datagram: the virtual time, its direction, the client's address, its bytes, the event.
 pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sighting)>;
-
-#[derive(Debug)]
-struct Node {
-    client: Client,
-    /// The public address of its datagrams.
-    addr: SocketAddr,
-    /// Earlier addresses under which it is still reachable.
-    earlier: Vec<SocketAddr>,
-    /// Its socket has an address that its host has lost.
-    is_stranded: bool,
-    pipe: Option<Pipe>,
-    /// Whether new connections succeed.
-    reachable: bool,
-    events: VecDeque<Event>,
-}
-
-impl Node {
-    fn is_at(&self, addr: SocketAddr) -> bool {
-        !self.is_stranded && (self.addr == addr || self.earlier.contains(&addr))
-    }
-
-    fn relocate(&mut self, how: Move) {
-        let before = self.addr;
-        match how {
-            Move::Port { .. } => self.addr.set_port(before.port().checked_add(1).unwrap_or(1_024)),
-            Move::Address { .. } | Move::Host => self.addr = beside(before),
-        }
-        match how {
-            Move::Port { old_lives } | Move::Address { old_lives } if old_lives => self.earlier.push(before),
-            Move::Port { .. } | Move::Address { .. } => self.earlier.clear(),
-            Move::Host => {
-                self.earlier.clear();
-                self.is_stranded = true;
-            }
-        }
-    }
-}
 
 /// The simulator.
 pub struct Sim {
@@ -227,15 +166,7 @@ impl Sim {
             ChaCha20Rng::seed_from_u64(self.seed.wrapping_add(ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let client = Client::new(self.now, config, self.seed.wrapping_add(ordinal), Box::new(secrets));
         let addr = address(self.nodes.len(), 0);
-        self.nodes.push(Node {
-            client,
-            addr,
-            earlier: Vec::new(),
-            is_stranded: false,
-            pipe: None,
-            reachable: true,
-            events: VecDeque::new(),
-        });
+        self.nodes.push(Node::new(client, addr));
         ClientId(self.nodes.len() - 1)
     }
 
@@ -377,29 +308,12 @@ impl Sim {
     ///
     /// Returns whether there was one within `until`.
     pub fn step(&mut self, until: Instant) -> bool {
-        self.settle();
-        match self.next_deadline() {
-            Some(at) if at <= until => {
-                self.now = at.max(self.now);
-                self.arrive();
-                self.server.timeout(self.now);
-                for node in &mut self.nodes {
-                    node.client.handle_timeout(self.now);
-                }
-                true
-            }
-            _ => {
-                self.now = until.max(self.now);
-                false
-            }
-        }
+        self.advance(until)
     }
 
     /// Runs for a virtual time.
     pub fn run_for(&mut self, time: Duration) {
-        let until = self.now + time;
-        while self.step(until) {}
-        self.settle();
+        self.run(time);
     }
 
     /// Runs until `done`, for at most `at_most` of virtual time. Returns whether it was done.
@@ -433,25 +347,4 @@ impl Sim {
             && self.down.poll_timeout().is_none()
             && self.nodes.iter().all(quiet)
     }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let pipes = self.nodes.iter().filter_map(|node| node.pipe.as_ref());
-        let pipes = pipes.flat_map(|pipe| [pipe.next_up(), pipe.next_down()]).flatten();
-        let clients = self.nodes.iter().filter_map(|node| node.client.poll_timeout());
-        let links = [self.up.poll_timeout(), self.down.poll_timeout(), self.server.poll_timeout()];
-        pipes.chain(clients).chain(links.into_iter().flatten()).min()
-    }
-}
-
-/// Another address of the same host.
-fn beside(addr: SocketAddr) -> SocketAddr {
-    let IpAddr::V4(ip) = addr.ip() else { return addr };
-    let [net, high, mid, low] = ip.octets();
-    SocketAddr::from((Ipv4Addr::new(net.wrapping_add(1), high, mid, low), addr.port()))
-}
-
-/// An address of a simulated host.
-fn address(host: usize, port: u16) -> SocketAddr {
-    let [.., high, mid, low] = (host as u64 + 1).to_be_bytes();
-    SocketAddr::from((Ipv4Addr::new(10, high, mid, low), 40_000 + port))
 }

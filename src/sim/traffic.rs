@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use super::{ClientId, FilterAction, Move, Packet, Sighting, Sim};
+use super::network::Network;
+use super::node::{Move, Node, Packet};
+use super::{ClientId, FilterAction, Sighting, Sim};
 use crate::client::Event;
 use crate::config::Transport;
 use crate::link::Direction;
 use crate::output::Output;
-use crate::server::{Executions, StreamIntake};
-use crate::service::{CloseReason, ConnId, Decoder, Flow, Origin, Peer, Remote, Service};
+use crate::server::{Executions, Server, StreamIntake};
+use crate::service::{CloseReason, ConnId, Decoder, Flow, Origin, Peer, Remote, Service, Transmit};
 
 /// A stream connection between one client and the server.
 #[derive(Debug)]
@@ -47,35 +49,81 @@ impl Pipe {
     }
 }
 
-/// Output: from the clients and the server into links and pipes.
-impl Sim {
-    pub(super) fn settle(&mut self) {
-        loop {
-            let mut quiet = true;
-            for id in 0..self.nodes.len() {
-                while let Some(event) = self.nodes[id].client.poll() {
-                    quiet = false;
-                    self.handle_event(id, event);
-                }
-                while let Some(bytes) = self.nodes[id].client.poll_transmit(self.now) {
-                    quiet = false;
-                    self.client_sends(id, bytes);
-                }
-            }
-            while let Some(transmit) = self.server.poll_transmit(self.now) {
-                quiet = false;
-                self.send_down(transmit.peer.addr, transmit.bytes);
-            }
-            while let Some(conn) = self.server.poll_wake() {
-                quiet = false;
+impl Network for Sim {
+    fn parts(&mut self) -> (&mut Server, Instant) {
+        (&mut self.server, self.now)
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        self.send_down(transmit.peer.addr, transmit.bytes);
+    }
+
+    /// Sends a write of the server to its client, or discards it if the client has dropped the connection.
+    fn write(&mut self, conn: ConnId, out: Output, flow: Flow) -> bool {
+        if self.dropped.iter().any(|pipe| pipe.conn == conn) {
+            return true;
+        }
+        let is_its = |node: &Node| node.pipe.as_ref().is_some_and(|pipe| pipe.conn == conn);
+        let Some(id) = self.nodes.iter().position(is_its) else { return false };
+        if let Some(pipe) = &mut self.nodes[id].pipe {
+            pipe.reading = flow.reading;
+        }
+        self.server_writes(id, out.to_vec(), flow.closing && !flow.more);
+        true
+    }
+
+    fn wake(&mut self, conn: ConnId) {
+        match self.dropped.iter().position(|pipe| pipe.conn == conn) {
+            Some(at) => self.finish_dropped(at),
+            None => {
                 self.fill(conn);
-            }
-            if quiet {
-                return;
             }
         }
     }
 
+    fn send_others(&mut self) -> bool {
+        let mut is_any = false;
+        for id in 0..self.nodes.len() {
+            while let Some(event) = self.nodes[id].client.poll() {
+                is_any = true;
+                self.handle_event(id, event);
+            }
+            while let Some(bytes) = self.nodes[id].client.poll_transmit(self.now) {
+                is_any = true;
+                self.client_sends(id, bytes);
+            }
+        }
+        is_any
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let pipes = self.nodes.iter().filter_map(|node| node.pipe.as_ref());
+        let pipes = pipes.flat_map(|pipe| [pipe.next_up(), pipe.next_down()]).flatten();
+        let clients = self.nodes.iter().filter_map(|node| node.client.poll_timeout());
+        let links = [self.up.poll_timeout(), self.down.poll_timeout()];
+        pipes.chain(clients).chain(links.into_iter().flatten()).min()
+    }
+
+    fn arrive(&mut self) {
+        self.arrive_as_datagrams();
+        for id in 0..self.nodes.len() {
+            self.arrive_on_stream(id);
+        }
+    }
+
+    fn time_out_others(&mut self) {
+        for node in &mut self.nodes {
+            node.client.handle_timeout(self.now);
+        }
+    }
+}
+
+/// Output: from the clients and the server into links and pipes.
+impl Sim {
     fn handle_event(&mut self, id: usize, event: Event) {
         match event {
             Event::Connect => self.connect(id),
@@ -128,7 +176,7 @@ impl Sim {
     fn finish_dropped(&mut self, at: usize) {
         let (conn, now) = (self.dropped[at].conn, self.now);
         loop {
-            let flow = self.discard_output(conn);
+            let flow = self.fill(conn);
             let pipe = &mut self.dropped[at];
             pipe.reading = flow.reading;
             if flow.closing || (pipe.ended && !flow.busy) {
@@ -144,17 +192,6 @@ impl Sim {
                     self.server.ended(now, conn);
                 }
                 None => return,
-            }
-        }
-    }
-
-    /// Discards output without a reader.
-    fn discard_output(&mut self, conn: ConnId) -> Flow {
-        loop {
-            let flow = self.server.fill(self.now, conn, &mut Output::default());
-            self.server.drained(self.now, conn);
-            if !flow.more {
-                return flow;
             }
         }
     }
@@ -184,29 +221,6 @@ impl Sim {
         }
         if !self.nodes[id].is_stranded {
             self.observed_send(Direction::Up, self.nodes[id].addr, bytes);
-        }
-    }
-
-    fn fill(&mut self, conn: ConnId) {
-        if let Some(at) = self.dropped.iter().position(|pipe| pipe.conn == conn) {
-            return self.finish_dropped(at);
-        }
-        loop {
-            let mut out = Output::default();
-            let flow = self.server.fill(self.now, conn, &mut out);
-            let Some(id) =
-                self.nodes.iter().position(|node| node.pipe.as_ref().is_some_and(|pipe| pipe.conn == conn))
-            else {
-                return;
-            };
-            if let Some(pipe) = &mut self.nodes[id].pipe {
-                pipe.reading = flow.reading;
-            }
-            self.server_writes(id, out.to_vec(), flow.closing && !flow.more);
-            self.server.drained(self.now, conn);
-            if !flow.more {
-                return;
-            }
         }
     }
 
@@ -290,7 +304,7 @@ impl Sim {
 
 /// Input: from links and pipes into the clients and the server.
 impl Sim {
-    pub(super) fn arrive(&mut self) {
+    fn arrive_as_datagrams(&mut self) {
         while let Some(Packet { addr, bytes }) = self.up.recv(self.now) {
             let before = self.server.executions();
             self.server.datagram(self.now, Peer::new(0, addr), &bytes);
@@ -309,9 +323,6 @@ impl Sim {
                 None => self.strays.entry(packet.addr).or_default().push(packet.bytes),
             }
         }
-        for id in 0..self.nodes.len() {
-            self.arrive_on_stream(id);
-        }
     }
 
     fn arrive_on_stream(&mut self, id: usize) {
@@ -323,7 +334,7 @@ impl Sim {
             self.server.received(now, conn, batch);
             if !self.server.is_reading(conn) {
                 // Its flow afterwards says whether the next piece is still read.
-                self.fill(conn);
+                self.wake(conn);
             }
         }
         let node = &mut self.nodes[id];

@@ -1,12 +1,12 @@
-//! The payload of each verb, parsed from [`Frame::args`](super::Frame::args): words and single spaces.
+//! The payload of each verb, parsed from [`Frame::args`](super::Frame::args): words and single spaces. Those of RCV and
+//! BYE are in `rcv` and `bye`.
 //!
 //! The body of a message is everything after the last separator: any bytes, including spaces and newlines. Only the
 //! form is checked here; `names` checks names.
 
 use std::time::Duration;
 
-use super::frame::push_head;
-use super::{MAX_HEAD, MAX_ID, Token, Verb, WORDS_MAX, digits, encode_args};
+use super::{MAX_ID, Token, Verb, digits, encode_args};
 
 /// Cuts `text` at its first space: the word before it and, if there is a space, the text after it.
 #[must_use]
@@ -67,126 +67,6 @@ impl<'a> SndArgs<'a> {
     pub fn parse(args: &'a [u8]) -> Option<Self> {
         let (target, body) = split_word(args);
         body.map(|body| Self { target, body })
-    }
-}
-
-/// The arguments of an RCV.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RcvArgs<'a> {
-    /// `name`, or `name#room` for a message to a room, or `*` for the server itself. Not empty.
-    pub sender: &'a [u8],
-    /// The stated word count, at most [`WORDS_MAX`], which means that many or more.
-    pub words: u16,
-    /// The message: any bytes, may be empty.
-    pub body: &'a [u8],
-}
-
-impl<'a> RcvArgs<'a> {
-    /// Parses the payload of an RCV; `None` unless it is a sender, four digits and a body, separated by spaces.
-    ///
-    /// The count is not checked against the body.
-    #[must_use]
-    pub fn parse(args: &'a [u8]) -> Option<Self> {
-        let (sender, rest) = split_word(args);
-        let (count, body) = split_word(rest?);
-        let count: &[u8; 4] = count.try_into().ok()?;
-        let words = u16::try_from(digits::parse_padded(count)?).ok()?;
-        (!sender.is_empty()).then_some(Self { sender, words, body: body? })
-    }
-}
-
-/// The words of a message as an RCV counts them: its spaces plus one, at most [`WORDS_MAX`].
-#[must_use]
-pub fn words(body: &[u8]) -> u16 {
-    let spaces = spaces(body);
-    u16::try_from(spaces).map_or(WORDS_MAX, |spaces| spaces.saturating_add(1).min(WORDS_MAX))
-}
-
-fn spaces(body: &[u8]) -> usize {
-    // A `u8` counter per chunk, which cannot overflow, lets the compiler vectorise the loop.
-    let of_piece = |piece: &[u8]| piece.iter().fold(0_u8, |spaces, byte| spaces + u8::from(*byte == b' '));
-    body.chunks(128).map(|piece| usize::from(of_piece(piece))).sum()
-}
-
-/// Appends the whole untagged RCV that delivers `body` from `sender`, with its word count.
-///
-/// [`encode_tag`](super::encode_tag) before it makes it a numbered push.
-pub fn encode_rcv(sender: &[u8], body: &[u8], out: &mut Vec<u8>) {
-    encode_args(None, Verb::Rcv, &[sender, &digits::four(words(body)), body], out);
-}
-
-/// Appends the part of an untagged RCV before `body`; the sender is `name`, followed by `room`. Returns the position of
-/// the sender in `out`.
-pub fn encode_rcv_head(name: &[u8], room: &[u8], body: &[u8], out: &mut Vec<u8>) -> usize {
-    let length = " ".len() + name.len() + room.len() + " 0000 ".len() + body.len();
-    out.reserve(MAX_HEAD + length - body.len());
-    push_head(None, Verb::Rcv, length, out);
-    out.push(b' ');
-    let sender = out.len();
-    out.extend_from_slice(name);
-    out.extend_from_slice(room);
-    let [a, b, c, d] = digits::four(words(body));
-    out.extend_from_slice(&[b' ', a, b, c, d, b' ']);
-    sender
-}
-
-/// The part before the body of untagged RCVs, reused for consecutive messages from one sender to one client.
-///
-/// ```
-/// use sayagain::wire::RcvHead;
-///
-/// let mut head = RcvHead::new(b"TEST02");
-/// assert_eq!(head.set(b"Heyyyooo!"), 30);
-/// assert_eq!(head.bytes(), b"RCV 0022 TEST02 0001 ");
-/// ```
-#[derive(Debug, Clone)]
-pub struct RcvHead {
-    bytes: Vec<u8>,
-    /// The body length and word count that `bytes` encode.
-    of: Option<(usize, u16)>,
-}
-
-/// The positions of the length and of the sender in an RCV.
-const LENGTH_AT: usize = "RCV ".len();
-const SENDER_AT: usize = "RCV 0000 ".len();
-
-impl RcvHead {
-    /// Creates the head for messages from this sender.
-    #[must_use]
-    pub fn new(sender: &[u8]) -> Self {
-        Self { bytes: [b"RCV 0000 ", sender, b" 0000 "].concat(), of: None }
-    }
-
-    /// Adapts the head to this body, if the payload is at most [`SHORT_LENGTH_MAX`](super::SHORT_LENGTH_MAX) bytes.
-    /// Returns the length of the frame in bytes.
-    pub fn set(&mut self, body: &[u8]) -> usize {
-        let words = words(body);
-        let of = Some((body.len(), words));
-        if self.of != of {
-            self.of = of;
-            let length = u16::try_from(self.payload_len(body)).unwrap_or(u16::MAX);
-            self.put(LENGTH_AT, length);
-            self.put(self.bytes.len() - "0000 ".len(), words);
-        }
-        self.bytes.len() + body.len()
-    }
-
-    /// Bytes in the payload of the frame that delivers this body.
-    #[must_use]
-    pub fn payload_len(&self, body: &[u8]) -> usize {
-        " ".len() + self.bytes.len() - SENDER_AT + body.len()
-    }
-
-    fn put(&mut self, at: usize, number: u16) {
-        if let Some(place) = self.bytes.get_mut(at..at + 4) {
-            place.copy_from_slice(&digits::four(number));
-        }
-    }
-
-    /// The encoded head.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 }
 
@@ -331,40 +211,6 @@ mod tests {
         assert_eq!(SndArgs::parse(b"TEST01"), None);
         assert_eq!(SndArgs::parse(b""), None);
         assert_eq!(SndArgs::parse(&[b'x'; 65_536]), None);
-    }
-
-    #[test]
-    fn words_are_spaces_plus_one_up_to_9999() {
-        assert_eq!(words(b""), 1);
-        assert_eq!(words(b"Heyyyooo!"), 1);
-        assert_eq!(words(b" a\nb  c "), 5);
-        for (spaces, expected) in
-            [(9_997, 9_998), (9_998, 9_999), (9_999, 9_999), (65_535, 9_999), (70_000, 9_999)]
-        {
-            assert_eq!(words(&vec![b' '; spaces]), expected, "{spaces}");
-        }
-    }
-
-    #[test]
-    fn an_rcv_is_written_as_asio_chatserver_writes_it_and_read_back() {
-        let mut out = Vec::new();
-        encode_rcv(b"TEST02", b"Heyyyooo!", &mut out);
-        assert_eq!(out, b"RCV 0022 TEST02 0001 Heyyyooo!");
-        let args = RcvArgs { sender: b"TEST02", words: 1, body: b"Heyyyooo!" };
-        assert_eq!(RcvArgs::parse(b"TEST02 0001 Heyyyooo!"), Some(args));
-        let missed = RcvArgs { sender: b"*", words: 4, body: b"you missed 12 messages" };
-        assert_eq!(RcvArgs::parse(b"* 0004 you missed 12 messages"), Some(missed));
-        assert_eq!(words(missed.body), missed.words);
-    }
-
-    #[test]
-    fn an_rcv_without_its_three_parts_is_refused() {
-        assert!(RcvArgs::parse(b"TEST02 0001 ").is_some());
-        for wrong in
-            ["", "a", "a 0001", " 0001 x", "a 1 x", "a 00001 x", "a +001 x", "a  001 x", "a 000\u{ff11} x"]
-        {
-            assert_eq!(RcvArgs::parse(wrong.as_bytes()), None, "{wrong:?}");
-        }
     }
 
     #[test]

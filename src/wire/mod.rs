@@ -19,9 +19,9 @@
 //! between them, so that the protocol can be typed into netcat. Digits are ASCII digits, nothing else. Separators
 //! are single spaces; the body of a message is everything after the last one: any bytes, spaces and newlines too.
 //!
-//! In the order of the data path: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s. Their heads
-//! carry an [`id`] and a [`verb`]; [`message`] parses and writes the payload of each verb. A line listener carries no
-//! frames: [`line`](mod@line) cuts its input.
+//! In the order of the data path: [`deframe`] cuts a stream and [`datagram`] a datagram into [`frame`]s, whose heads
+//! carry an [`id`] and a [`verb`]; [`message`] and [`rcv`] parse and write the payload of each verb. A line
+//! listener carries no frames: [`line`](mod@line) cuts its input.
 //!
 //! ```
 //! use sayagain::wire::{Verb, encode_args};
@@ -41,6 +41,7 @@ pub mod frame;
 pub mod id;
 pub mod line;
 pub mod message;
+pub mod rcv;
 pub mod token;
 pub mod verb;
 
@@ -54,9 +55,9 @@ pub use frame::{Frame, Head, Malformed, encode_args, encode_tag, parse_head};
 pub use id::Id;
 pub use line::{Found, Lines, MAX_LINE, NO_TIMING_MARK};
 pub use message::{
-    ErrArgs, RcvArgs, RcvHead, RegArgs, SndArgs, encode_gap, encode_ranges, encode_rcv, encode_rcv_head,
-    parse_gap, parse_ranges, parse_wait, split_word, words,
+    ErrArgs, RegArgs, SndArgs, encode_gap, encode_ranges, parse_gap, parse_ranges, parse_wait, split_word,
 };
+pub use rcv::{RcvArgs, RcvHead, encode_rcv, split_sender, words};
 pub use token::Token;
 pub use verb::Verb;
 

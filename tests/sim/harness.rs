@@ -1,6 +1,8 @@
 //! [`ServerHarness`]: a server without sockets, driven one call at a time, for tests of the bytes on the wire.
 //!
-//! Tests with clients and lossy links use the simulator instead ([`sayagain::sim`]); `support` has what both share.
+//! Tests with clients and lossy links use the simulator instead ([`sayagain::sim`]); `support` has what both share. Both
+//! run the loop of [`Network`]. Connections are not shared: the tests need each byte at once and uncut, and sockets that
+//! are full or unread, while those of the simulator are cut, delayed and read by a client.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +14,10 @@ use sayagain::config::ServerConfig;
 use sayagain::output::Output;
 use sayagain::rules::Rules;
 use sayagain::server::{Server, StreamIntake, Totals};
-use sayagain::service::{CloseReason, ConnId, Decoder, ListenerId, Origin, Peer, Remote, Service};
+use sayagain::service::{
+    CloseReason, ConnId, Decoder, Flow, ListenerId, Origin, Peer, Remote, Service, Transmit,
+};
+use sayagain::sim::Network;
 
 /// One simulated stream connection, named by the test.
 pub(crate) type Conn = u64;
@@ -161,7 +166,7 @@ impl ServerHarness {
         if stalled {
             self.stalled.push(conn);
         } else {
-            self.fill(conn);
+            self.take_output(conn);
         }
         self.settle();
     }
@@ -178,7 +183,7 @@ impl ServerHarness {
             drop(out);
             self.server.drained(self.now, ConnId(conn));
             if more {
-                self.fill(conn);
+                self.take_output(conn);
             }
         }
         self.settle();
@@ -191,7 +196,7 @@ impl ServerHarness {
             self.trickle(conn);
         }
         self.clogged.remove(&conn);
-        self.fill(conn);
+        self.take_output(conn);
         self.settle();
     }
 
@@ -257,57 +262,55 @@ impl ServerHarness {
 
     /// Advances the clock, deadline by deadline.
     pub(crate) fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
-        self.settle();
-        while let Some(at) = self.server.poll_timeout().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            self.server.timeout(self.now);
-            self.settle();
-        }
-        self.now = until;
+        self.run(time);
     }
 
     pub(crate) fn totals(&self) -> Totals {
         self.server.totals()
     }
 
-    fn settle(&mut self) {
-        loop {
-            while let Some(transmit) = self.server.poll_transmit(self.now) {
-                self.sent.push((transmit.peer.addr, transmit.bytes));
-            }
-            let Some(ConnId(conn)) = self.server.poll_wake() else { return };
-            if !self.stalled.contains(&conn) {
-                self.fill(conn);
-            }
-        }
-    }
-
-    fn fill(&mut self, conn: Conn) {
-        loop {
-            if let Some(Some((_, more))) = self.clogged.get_mut(&conn) {
-                // A write is in progress; `trickle` continues after it.
+    /// Takes output, unless a write is in progress; `trickle` continues after that.
+    fn take_output(&mut self, conn: Conn) {
+        match self.clogged.get_mut(&conn) {
+            Some(Some((_, more))) => {
                 *more = true;
                 let closing = self.server.is_closing(ConnId(conn));
                 self.closed.insert(conn, closing);
-                return;
             }
-            let mut out = Output::default();
-            let flow = self.server.fill(self.now, ConnId(conn), &mut out);
-            if let Some(place) = self.clogged.get_mut(&conn) {
-                self.closed.insert(conn, flow.closing);
-                self.busy.insert(conn, flow.busy);
-                *place = Some((out, flow.more)).filter(|(out, _)| !out.is_empty());
-                return;
+            _ => {
+                self.fill(ConnId(conn));
             }
-            self.written.entry(conn).or_default().append(&mut out.to_vec());
-            drop(out);
-            self.closed.insert(conn, flow.closing);
-            self.busy.insert(conn, flow.busy);
-            self.server.drained(self.now, ConnId(conn));
-            if !flow.more {
-                return;
-            }
+        }
+    }
+}
+
+impl Network for ServerHarness {
+    fn parts(&mut self) -> (&mut Server, Instant) {
+        (&mut self.server, self.now)
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        self.sent.push((transmit.peer.addr, transmit.bytes));
+    }
+
+    fn write(&mut self, ConnId(conn): ConnId, out: Output, flow: Flow) -> bool {
+        self.closed.insert(conn, flow.closing);
+        self.busy.insert(conn, flow.busy);
+        if let Some(place) = self.clogged.get_mut(&conn) {
+            *place = Some((out, flow.more)).filter(|(out, _)| !out.is_empty());
+            return false;
+        }
+        self.written.entry(conn).or_default().append(&mut out.to_vec());
+        true
+    }
+
+    fn wake(&mut self, ConnId(conn): ConnId) {
+        if !self.stalled.contains(&conn) {
+            self.take_output(conn);
         }
     }
 }

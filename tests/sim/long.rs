@@ -2,7 +2,7 @@
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
-use sayagain::hub::queue::FRAME_OVERHEAD;
+use sayagain::hub::push::FRAME_OVERHEAD;
 use sayagain::wire::{Deframer, Id, RcvArgs, Verb, encode_args};
 
 use crate::harness::{Conn, ServerHarness};

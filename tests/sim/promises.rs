@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser as _};
 use sayagain::cli::server::Args;
 use sayagain::config::ServerConfig;
-use sayagain::hub::queue::FRAME_OVERHEAD;
+use sayagain::hub::push::FRAME_OVERHEAD;
 use sayagain::hub::{HubConfig, MAX_ROOMS, SlowPolicy};
 use sayagain::listener::Listener;
 use sayagain::names::MAX_NAME_CHARS;

@@ -2,7 +2,7 @@
 
 use sayagain::config::ServerConfig;
 use sayagain::hub::HubConfig;
-use sayagain::hub::queue::FRAME_OVERHEAD;
+use sayagain::hub::push::FRAME_OVERHEAD;
 
 use crate::harness::{ServerHarness, addr, nonce, reg, register};
 use crate::support::secs;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use rand::{RngExt as _, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sayagain::config::ServerConfig;
-use sayagain::hub::queue::FRAME_OVERHEAD;
+use sayagain::hub::push::FRAME_OVERHEAD;
 use sayagain::hub::rooms::{MEMBER_COST, ROOM_COST};
 use sayagain::hub::{HubConfig, SlowPolicy};
 use sayagain::listener::Listener;

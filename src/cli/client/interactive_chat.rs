@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::commands::{ClientCommand, MAX_OPEN};
 use super::driver::Progress;
 use super::request_tracker::{EndedRequest, RequestTracker};
+use super::resolve::names_room;
 use crate::client::Client;
 use crate::escape::escape_short;
 use crate::net::program_input::Line;
@@ -94,9 +95,10 @@ fn parse(line: &[u8]) -> ChatLine<'_> {
 }
 
 fn with_room<'a>(room: &'a [u8], make: impl FnOnce(&'a [u8]) -> ChatLine<'a>) -> ChatLine<'a> {
-    match room {
-        [b'#', _, ..] if !room.contains(&b' ') => make(room),
-        _ => ChatLine::Invalid("a room is # and a name, without spaces"),
+    if names_room(room) && !room.contains(&b' ') {
+        make(room)
+    } else {
+        ChatLine::Invalid("a room is # and a name, without spaces")
     }
 }
 

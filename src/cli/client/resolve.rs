@@ -9,6 +9,7 @@ use rand::{Rng, RngExt as _};
 use super::args::{Args, CommandArgs, Mode, ServerArg};
 use crate::config::ClientConfig;
 use crate::escape::escape_short;
+use crate::names::is_room;
 use crate::net::ServerAddr;
 use crate::service::Target;
 use crate::units::PositiveSeconds;
@@ -195,11 +196,16 @@ fn checked_word(word: &str, what: &str) -> Result<String, String> {
 
 fn checked_room(room: &str) -> Result<Vec<u8>, String> {
     let word = checked_word(room, "a room")?;
-    if word.len() < 2 || !word.starts_with('#') {
+    if !names_room(word.as_bytes()) {
         let shown = escape_short(room.as_bytes(), 40);
         return Err(format!("`{shown}` is not a room: its name is # and at least one more character"));
     }
     Ok(word.into_bytes())
+}
+
+/// Whether `word` is `#` and at least one more character. The server decides whether that is a valid name.
+pub(super) fn names_room(word: &[u8]) -> bool {
+    is_room(word) && word.len() > 1
 }
 
 fn guest(rng: &mut impl Rng) -> String {

@@ -145,24 +145,12 @@ impl Application for Driver {
     fn on_event(&mut self, now: Instant, _client: &mut Client, event: client::Event) {
         let event = match event {
             client::Event::Connect | client::Event::Disconnect => return self.offline(),
-            client::Event::CheckPath { .. } | client::Event::Closed(_) => return,
+            client::Event::Closed(_) => return,
             client::Event::Registered { resumed } => return self.registered(resumed),
             client::Event::Ended(ended) => return self.answer(ended),
-            client::Event::SessionLost => Event::SessionLost,
-            client::Event::Draining { again_at } => {
-                Event::Draining { wait: again_at.saturating_duration_since(now) }
-            }
-            client::Event::NameTaken { again_at } => {
-                Event::NameTaken { wait: again_at.saturating_duration_since(now) }
-            }
-            client::Event::Message { sender, body } => message(sender, body),
-            client::Event::Gap(count) => Event::Gap(count),
-            client::Event::Retry(sent) => Event::Retry { verb: sent.verb, sends: sent.sends },
-            client::Event::SlowDown(asked) => {
-                let wait = asked.again_at.saturating_duration_since(now);
-                Event::SlowDown { verb: asked.verb, wait }
-            }
+            event => event,
         };
+        let Some(event) = Event::from_client(event, now) else { return };
         // `connect` reports failures before there is a session.
         if self.started.is_none() {
             self.end.shared.push(event);
@@ -252,12 +240,4 @@ fn request(client: &mut Client, what: RequestKind) -> Ticket {
         RequestKind::List(room) => client.list(room.as_deref()),
         RequestKind::Ping => client.ping(),
     }
-}
-
-/// `sender` is `name` or `name#room`.
-fn message(sender: Vec<u8>, body: Vec<u8>) -> Event {
-    let mut sender = String::from_utf8(sender)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    let room = sender.find('#').map(|at| sender.split_off(at));
-    Event::Message { sender, room, body }
 }

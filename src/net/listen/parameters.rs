@@ -11,7 +11,7 @@ use fluent_uri::pct_enc::{EStr, EString, Encoder, Table};
 use super::url::{At, Carrier, DEFAULT_PERMISSIONS, ListenUrl};
 use crate::escape::escape_short;
 use crate::listener::{Framing, Greet, LineListener, Listener, Speaks};
-use crate::names::RoomName;
+use crate::names::{RoomName, with_hash};
 use crate::rates::Rate;
 
 /// The room of a line listener that names none, without its `#`.
@@ -124,8 +124,7 @@ impl Parameters {
 
     fn room(&mut self) -> Result<RoomName, String> {
         let value = self.take("room").unwrap_or_else(|| DEFAULT_ROOM.to_owned());
-        let bare = value.strip_prefix('#').unwrap_or(&value);
-        let room = RoomName::parse(format!("#{bare}").as_bytes());
+        let room = RoomName::parse(&with_hash(value.as_bytes()));
         room.map_err(|why| wrong("room", &value, &format!("room={DEFAULT_ROOM}; {why}")))
     }
 
@@ -221,7 +220,7 @@ fn address_parameters(at: &At) -> Vec<(&'static str, String)> {
 }
 
 fn line_parameters(lines: &LineListener) -> impl Iterator<Item = (&'static str, String)> {
-    let room = lines.room.as_str().trim_start_matches('#');
+    let room = lines.room.without_hash();
     let room = (room != DEFAULT_ROOM).then(|| ("room", room.to_owned()));
     let greet = (lines.greet == Greet::None).then(|| ("greet", "none".to_owned()));
     let echo = if lines.echo { "on" } else { "off" };

@@ -10,7 +10,7 @@ use super::naming::shown;
 use crate::error::Refusal;
 use crate::escape::{escape, escape_short};
 use crate::hub::SessionKey;
-use crate::names::RoomName;
+use crate::names::{RoomName, is_room, with_hash};
 use crate::server::{EndReason, Server};
 use crate::service::ConnId;
 use crate::wire::{Found, MAX_LINE, split_word};
@@ -178,7 +178,7 @@ impl Server {
     }
 
     fn say_to(&mut self, key: SessionKey, to: &[u8], text: &[u8]) -> Answer {
-        if to.first() == Some(&b'#') {
+        if is_room(to) {
             return Err(Refusal::NoSuchClient);
         }
         self.hub.send(key, to, text).map(|()| None)
@@ -246,11 +246,6 @@ impl Server {
             None => NO_ROOM.to_owned(),
         }))
     }
-}
-
-/// Adds the `#` that a line client may have left out.
-fn with_hash(room: &[u8]) -> Cow<'_, [u8]> {
-    if room.starts_with(b"#") { Cow::Borrowed(room) } else { Cow::Owned([b"#", room].concat()) }
 }
 
 #[cfg(test)]

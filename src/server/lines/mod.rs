@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::Server;
 use super::intake::Batch;
 use super::read_gate::Decision;
-use crate::hub::queue::line;
+use crate::hub::push::line;
 use crate::hub::work::cost;
 use crate::listener::{Greet, LineListener, Speaks};
 use crate::output::Output;

@@ -10,7 +10,7 @@ use super::text::wait_ms;
 use crate::client::Names;
 use crate::escape::escape;
 use crate::reliable::{Ended, Outcome};
-use crate::wire::Verb;
+use crate::wire::{Verb, split_sender};
 
 pub(super) fn ended_json(request: &Request, ended: &Ended, since_due: Option<Duration>) -> Value {
     let in_millis = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
@@ -43,10 +43,8 @@ pub(super) fn ended_json(request: &Request, ended: &Ended, since_due: Option<Dur
 }
 
 pub(super) fn message_json(sender: &[u8], body: &[u8]) -> Value {
-    let mut parts = sender.splitn(2, |byte| *byte == b'#');
-    let name = escape(parts.next().unwrap_or_default());
-    let room = parts.next().map(|room| format!("#{}", escape(room)));
-    let mut object = json!({ "type": "message", "sender": name, "room": room });
+    let (name, room) = split_sender(sender);
+    let mut object = json!({ "type": "message", "sender": escape(name), "room": room.map(escape) });
     match std::str::from_utf8(body) {
         Ok(text) => object["text"] = json!(text),
         Err(_) => {

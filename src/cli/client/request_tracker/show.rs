@@ -7,6 +7,7 @@ use serde_json::json;
 use super::json::{ended_json, message_json};
 use super::text::{failure, rounded};
 use super::{EndedRequest, MAX_NEVER_SENT_LINES, MAX_SHOWN, Request, RequestTracker};
+use crate::client::Names;
 use crate::escape::{escape, escape_short};
 use crate::reliable::{AskedToWait, Ended, Outcome, Sent, Ticket};
 use crate::wire::Verb;
@@ -73,7 +74,7 @@ impl RequestTracker<'_> {
     /// Prints the answer to LST: a name per line, and `+n` for the names that did not fit.
     pub(in crate::cli::client) fn show_names(&mut self, ended_request: &EndedRequest) {
         if let (Outcome::Acked(names), false) = (&ended_request.ended.outcome, self.style.json) {
-            listed_words(names).for_each(|name| self.console.print(&escape(name)));
+            Names::words(names).for_each(|name| self.console.print(&escape(name)));
         }
     }
 
@@ -117,8 +118,4 @@ impl RequestTracker<'_> {
     fn seq_of(&self, ticket: Ticket) -> Option<u64> {
         self.open.get(&ticket).map(|request| request.seq).filter(|seq| *seq > 0)
     }
-}
-
-fn listed_words(names: &[u8]) -> impl Iterator<Item = &[u8]> {
-    names.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
