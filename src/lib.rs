@@ -170,6 +170,7 @@ pub mod client;
 pub mod config;
 #[doc(hidden)]
 pub mod conn_map;
+#[doc(hidden)]
 pub mod error;
 pub mod escape;
 #[cfg(feature = "programs")]

@@ -37,7 +37,7 @@ pub enum Speaks {
 }
 
 /// How a stream of bytes is cut into pieces, and pieces are written to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
     /// No framing: bytes as they come. URLs `raw://` and `raw+unix://`.

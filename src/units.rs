@@ -84,14 +84,14 @@ impl Probability {
 
     /// The probability of the opposite.
     #[must_use]
-    pub const fn complement(self) -> Self {
+    pub(crate) const fn complement(self) -> Self {
         Self(1.0 - self.0)
     }
 
     /// Whether the event happens, for a `draw` that is uniform over all `u64`. Exact for 0, 1 and all multiples of
     /// 2^-53 between them.
     #[must_use]
-    pub const fn happens(self, draw: u64) -> bool {
+    pub(crate) const fn happens(self, draw: u64) -> bool {
         // The 53 bits that an f64 holds exactly, as a number in [0, 1): always below 1, never below 0.
         let unit = (draw >> 11) as f64 / (1_u64 << 53) as f64;
         unit < self.0
@@ -178,6 +178,7 @@ impl fmt::Display for Factor {
 ///
 /// Parsed from decimal seconds (`.1`, `30`, `1e-3`), or from a number with a unit: `200ms`, `5s`, `2m`, `1h`. Displayed
 /// in seconds with their unit, `0.1s`; parsing that returns the same length.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(Duration);
 
@@ -264,6 +265,7 @@ fn number(text: &str) -> f64 {
 ///
 /// Parsed and displayed as [`Seconds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[doc(hidden)]
 pub struct PositiveSeconds(Seconds);
 
 impl PositiveSeconds {
@@ -309,7 +311,7 @@ impl fmt::Display for PositiveSeconds {
 /// Parsed from digits (`1200`), or digits with a binary unit: `64KiB` or `64K`, `16MiB` or `16M`, `1GiB` or `1G`.
 /// Displayed with the largest unit that divides it; parsing that returns the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ByteSize(usize);
+pub(crate) struct ByteSize(usize);
 
 /// Suffixes of [`ByteSize`] with their powers of two; the first of one power is displayed.
 const BYTE_UNITS: [(&str, u32); 6] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G", 30), ("M", 20), ("K", 10)];
@@ -317,13 +319,13 @@ const BYTE_UNITS: [(&str, u32); 6] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G
 impl ByteSize {
     /// Creates a size from any number of bytes.
     #[must_use]
-    pub const fn new(bytes: usize) -> Self {
+    pub(crate) const fn new(bytes: usize) -> Self {
         Self(bytes)
     }
 
     /// The number of bytes.
     #[must_use]
-    pub const fn get(self) -> usize {
+    pub(crate) const fn get(self) -> usize {
         self.0
     }
 }
@@ -376,12 +378,12 @@ pub(crate) fn uniform(one: Duration, other: Duration, draw: u64) -> Duration {
 
 /// A count, from 0: digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(usize);
+pub(crate) struct Count(usize);
 
 impl Count {
     /// The number.
     #[must_use]
-    pub const fn get(self) -> usize {
+    pub(crate) const fn get(self) -> usize {
         self.0
     }
 }
@@ -405,12 +407,12 @@ impl FromStr for Count {
 
 /// A count of at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtLeastOne(NonZeroUsize);
+pub(crate) struct AtLeastOne(NonZeroUsize);
 
 impl AtLeastOne {
     /// The number.
     #[must_use]
-    pub const fn get(self) -> NonZeroUsize {
+    pub(crate) const fn get(self) -> NonZeroUsize {
         self.0
     }
 }

@@ -27,10 +27,13 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
-pub use keys::{ClashKey, ClashKeys, FoldKey};
 pub use name::Name;
 pub use room::RoomName;
 pub(super) use spelling::{folded, looks};
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use keys::{ClashKey, ClashKeys, FoldKey};
 
 /// The maximum length of a name in characters (Unicode scalar values) after normalisation, without the `#` of a room.
 pub const MAX_NAME_CHARS: usize = 32;
@@ -39,7 +42,7 @@ pub const MAX_NAME_CHARS: usize = 32;
 ///
 /// A decomposed name shrinks when it is normalised. The longest canonical decomposition of a permitted character has
 /// 9 bytes (U+0CCB and U+0DDD are three marks of 3 bytes each).
-pub const MAX_NAME_INPUT: usize = MAX_NAME_CHARS * 9;
+pub(crate) const MAX_NAME_INPUT: usize = MAX_NAME_CHARS * 9;
 
 /// The characters that no name begins with: each has another meaning in a frame or on a chat line.
 const RESERVED_FIRST: [char; 7] = ['@', '#', '~', '*', '/', '+', '?'];

@@ -88,22 +88,27 @@ mod work_budget;
 use admission::Admission;
 use backpressure::PausedSenders;
 use bye_rounds::ByeRounds;
-pub use bye_rounds::MAX_BYES;
 use conn::{Eviction, StreamConn};
-pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use cookie::{COOKIE_LIFETIME, Secrets};
 use drop_log::{DropLog, Loss};
 use guests::Guests;
 use host_rates::HostRates;
 use input::InputHolders;
-pub use intake::{Batch, StreamIntake};
 use links::Simulated;
 use lookup::{Lookup, Spent};
-pub use session_end::{EndReason, SessionEnds};
 use sessions::Discarded;
 use sweep::Sweeps;
-pub use totals::Totals;
-pub use work_budget::HOLD_BOUND;
 use work_budget::WorkBudget;
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {
+    bye_rounds::MAX_BYES,
+    intake::{Batch, StreamIntake},
+    session_end::{EndReason, SessionEnds},
+    totals::Totals,
+    work_budget::HOLD_BOUND,
+};
 
 /// How long [`Service::shutdown`] waits for queues to empty and for BYEs to be acknowledged.
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
@@ -144,6 +149,7 @@ enum FlowKey {
 }
 
 /// How many messages were executed, and how many duplicate requests were recognised.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executions {
     /// Messages that were executed.
@@ -260,6 +266,7 @@ impl Server {
     }
 
     /// Returns the counters so far.
+    #[doc(hidden)]
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals.clone();
         totals.hub = self.hub.stats();
@@ -273,6 +280,7 @@ impl Server {
     }
 
     /// Returns how many requests were executed or recognised as duplicates so far.
+    #[doc(hidden)]
     pub fn executions(&self) -> Executions {
         Executions { executed: self.hub.stats().messages, repeats: self.totals.repeats }
     }
@@ -283,6 +291,7 @@ impl Server {
     }
 
     /// Whether no state is left of any peer: no session, no connection, no flow, no nonce.
+    #[doc(hidden)]
     pub fn is_stateless(&self) -> bool {
         let maps = [self.conns.len(), self.flows.len(), self.admission.hosts(), self.host_rates.len()];
         let queues = [self.spent.len(), self.woken.len(), self.pushing.len(), self.outgoing.len()];
@@ -291,6 +300,7 @@ impl Server {
     }
 
     /// Whether no push waits to be sent or acknowledged.
+    #[doc(hidden)]
     pub fn is_settled(&self) -> bool {
         self.hub.memory() == 0
             && self.pushing.is_empty()

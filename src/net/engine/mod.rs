@@ -90,7 +90,7 @@ pub use self::handle::EngineHandle;
 pub(super) use self::pending_io::IoResults;
 pub(super) use self::pending_io::PendingIo;
 pub(super) use self::poll::SingleLoop;
-pub use self::poll::usual_loops;
+pub(crate) use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
 
@@ -101,7 +101,7 @@ pub(super) const SOCKET_BUDGET: usize = 256;
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What waits for sockets and deadlines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
     Tasks,

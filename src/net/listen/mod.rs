@@ -39,7 +39,7 @@ pub(crate) mod url;
 pub use inet::{Bound, Listen};
 pub use listeners::Listeners;
 pub(super) use listeners::Listening;
-pub(crate) use unix::SocketFileError;
+pub use unix::SocketFileError;
 pub use url::ListenUrl;
 
 /// Length of the accept queue; the system's limit applies.
