@@ -198,6 +198,7 @@ pub mod output;
 mod parted_map;
 mod parts;
 mod queue_capacity;
+#[doc(hidden)]
 pub mod rates;
 pub mod reliable;
 mod remote;

@@ -63,8 +63,10 @@ pub struct Probability(f64);
 
 impl Probability {
     /// Probability 0.
+    #[doc(hidden)]
     pub const ZERO: Self = Self(0.0);
     /// Probability 1.
+    #[doc(hidden)]
     pub const ONE: Self = Self(1.0);
 
     /// Creates a probability from a number from 0 to 1.
@@ -128,9 +130,9 @@ pub struct Factor(f64);
 
 impl Factor {
     /// No growth.
-    pub const ONE: Self = Self(1.0);
+    pub(crate) const ONE: Self = Self(1.0);
     /// RFC 7252 section 4.8: ACK_RANDOM_FACTOR.
-    pub const THREE_HALVES: Self = Self(1.5);
+    pub(crate) const THREE_HALVES: Self = Self(1.5);
     /// Doubling.
     pub const TWO: Self = Self(2.0);
 

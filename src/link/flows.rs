@@ -11,8 +11,10 @@ pub(crate) const MAX_FLOWS: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The ordinal in which its peer first appeared, from 0.
+    #[doc(hidden)]
     pub flow: u64,
     /// The number of earlier datagrams of that flow in its direction.
+    #[doc(hidden)]
     pub index: u64,
 }
 

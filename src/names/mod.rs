@@ -27,15 +27,18 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
-pub use name::Name;
-pub use room::RoomName;
 pub(super) use spelling::{folded, looks};
 
 // Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
 #[doc(hidden)]
-pub use keys::{ClashKey, ClashKeys, FoldKey};
+pub use {
+    keys::{ClashKey, ClashKeys, FoldKey},
+    name::Name,
+    room::RoomName,
+};
 
 /// The maximum length of a name in characters (Unicode scalar values) after normalisation, without the `#` of a room.
+#[doc(hidden)]
 pub const MAX_NAME_CHARS: usize = 32;
 
 /// The maximum length of input for a name, in bytes. Longer input is refused before any work is done.

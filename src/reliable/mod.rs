@@ -9,10 +9,11 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use sayagain::reliable::Preset;
+//! use sayagain::reliable::Backoff;
 //!
-//! let coap = Preset::Coap.backoff();
+//! let coap: Backoff = "coap".parse()?;
 //! assert_eq!(coap.give_up(), Duration::from_secs(62)); // 2 + 4 + 8 + 16 + 32 s, without jitter
+//! # Ok::<(), sayagain::units::UnitError>(())
 //! ```
 
 mod attempts;
@@ -34,8 +35,6 @@ pub use attempts::Attempts;
 pub use backoff::{Backoff, Growth, Jitter, Schedule};
 pub(crate) use inbox::{Inbox, Receipt};
 pub(crate) use names::PolicyName;
-pub use presets::Preset;
-pub use pushes::PushTimeouts;
 pub(crate) use request_queue::SlowedFor;
 pub use requests::{AskedToWait, Ended, Outcome, Sent, Ticket};
 pub(crate) use requests::{RequestStats, Requests};
@@ -46,6 +45,7 @@ pub use rtt::RttEstimator;
 #[doc(hidden)]
 pub use {
     backoff::success,
-    pushes::{MAX_WINDOW, Pushes},
+    presets::Preset,
+    pushes::{MAX_WINDOW, PushTimeouts, Pushes},
     replies::{Replies, Seen, WINDOW},
 };

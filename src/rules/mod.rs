@@ -124,6 +124,7 @@ impl Rules {
     /// # Errors
     ///
     /// The rule for names that every possible match would break.
+    #[doc(hidden)]
     pub fn expect(&mut self, name: &str, allow: &[OriginPattern]) -> Result<(), NameError> {
         let pattern = Pattern::parse(name)?;
         let allow = (!allow.is_empty()).then(|| allow.to_vec());

@@ -114,9 +114,11 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// Every kind.
+    #[doc(hidden)]
     pub const ALL: [Self; 3] = [Self::Tasks, Self::Poll, Self::Threads];
 
     /// The name, as on the command line.
+    #[doc(hidden)]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
