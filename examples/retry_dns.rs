@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::{env, error::Error, io, process, time::Instant};
 
-use sayagain::{reliable::Backoff, units::PositiveSeconds};
+use sayagain::reliable::Backoff;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, TYPE, rdata::RData};
 
 fn main() {
@@ -19,10 +19,8 @@ fn main() {
 
 fn ask(words: &[String]) -> Result<(), Box<dyn Error>> {
     let [server, name, options @ ..] = words else { Err("say which SERVER:PORT to ask for which NAME")? };
-    let mut policy: Backoff = options.first().map_or("dns", String::as_str).parse()?;
-    if let Some(timeout) = options.get(1) {
-        policy = policy.with_ack_timeout(timeout.parse::<PositiveSeconds>()?.as_duration());
-    }
+    let policy = if options.is_empty() { "dns".to_owned() } else { options.join("+timeout:") };
+    let policy: Backoff = policy.parse()?;
     let mut query = Packet::new_query(rand::random());
     query.set_flags(PacketFlag::RECURSION_DESIRED);
     query.questions.push(Question::new(Name::new(name)?, TYPE::A.into(), CLASS::IN.into(), false));

@@ -94,7 +94,7 @@ impl Default for ServerConfig {
 }
 
 /// 127.0.0.0/8 and ::1.
-pub fn loopback() -> Vec<IpNet> {
+pub(crate) fn loopback() -> Vec<IpNet> {
     ["127.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect()
 }
 

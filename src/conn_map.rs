@@ -1,5 +1,7 @@
 //! A map from [`ConnId`] to state of a connection, for services that keep some for each.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! It does not hash: the low half of the id is the index into a vector.
 
 use crate::segmented_vec::SegmentedVec;

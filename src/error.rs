@@ -1,5 +1,7 @@
 //! Refusals of requests: the codes of the protocol and their texts, mapped in this one place.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! `server` and `hub` return a [`Refusal`] for a request that they do not execute; the server encodes it as an ERR.
 
 use std::borrow::Cow;

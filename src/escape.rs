@@ -56,6 +56,7 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
 /// assert_eq!(escape_short(b"Heyyyooo!", 8), "Heyyyo..");
 /// assert_eq!(escape_short(b"Hey\x1b[2J", 8), "Hey..");
 /// ```
+#[doc(hidden)]
 #[must_use]
 pub fn escape_short(bytes: &[u8], max_chars: usize) -> Cow<'_, str> {
     // Four bytes make at least one character of output. A character that is split here is beyond the limit, and cut off
@@ -163,6 +164,7 @@ fn is_printable(c: char) -> bool {
 /// ```
 /// assert_eq!(sayagain::escape::escape_xml("<a & \"b\">\u{1b}"), "&lt;a &amp; &quot;b&quot;&gt;\u{fffd}");
 /// ```
+#[doc(hidden)]
 #[must_use]
 pub fn escape_xml(text: &str) -> Cow<'_, str> {
     let special = |c: char| {

@@ -1,4 +1,6 @@
 //! The exit codes of all programs.
+//!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
 
 /// Success.
 pub const OK: u8 = 0;

@@ -35,6 +35,7 @@ pub struct HubConfig {
     /// `ServerConfig::max_per_host` bounds those of one host.
     pub max_sessions: usize,
     /// Retransmission of pushes over datagrams.
+    #[doc(hidden)]
     pub push_timeouts: PushTimeouts,
     /// Parts that are switched off to prove that the tests notice.
     #[doc(hidden)]

@@ -171,6 +171,7 @@ pub mod client;
 pub mod config;
 #[doc(hidden)]
 pub mod conn_map;
+#[doc(hidden)]
 pub mod error;
 pub mod escape;
 #[cfg(feature = "programs")]
@@ -198,6 +199,7 @@ pub mod output;
 mod parted_map;
 mod parts;
 mod queue_capacity;
+#[doc(hidden)]
 pub mod rates;
 pub mod reliable;
 mod remote;

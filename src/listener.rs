@@ -12,17 +12,22 @@ use crate::rates::Rate;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its name in access rules: `tcp`, `udp`, `unix`, `line`, `line+unix`, or a name of its own.
+    #[doc(hidden)]
     pub name: String,
     /// Its protocol.
+    #[doc(hidden)]
     pub speaks: Speaks,
     /// The rate limit of each client.
+    #[doc(hidden)]
     pub rate: Rate,
     /// The rate limit of all clients of one host together: of an IPv4 address, or of an IPv6 /64. Clients on this
     /// machine are exempt.
+    #[doc(hidden)]
     pub rate_per_host: Rate,
 }
 
 /// The protocol of a listener.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Speaks {
@@ -37,7 +42,7 @@ pub enum Speaks {
 }
 
 /// The framing of a byte stream: its pieces, as read and as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
     /// No framing: bytes as they come. URLs `raw://` and `raw+unix://`.
@@ -65,6 +70,7 @@ impl Speaks {
 }
 
 /// The options of a line listener, for clients such as netcat or telnet.
+#[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineListener {
     /// The room that every client joins.
@@ -78,6 +84,7 @@ pub struct LineListener {
 }
 
 /// The source of a line client's name.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greet {
     /// The server asks for it.
@@ -118,6 +125,7 @@ impl Listener {
     }
 
     /// Creates a line listener with a rate limit of 5 lines a second per client.
+    #[doc(hidden)]
     pub fn lines(name: &str, listener: LineListener) -> Self {
         Self {
             name: name.to_owned(),

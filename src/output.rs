@@ -1,5 +1,7 @@
 //! Pending output of one connection: short pieces joined in one buffer, long ones shared with other receivers.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! A frame for many receivers is encoded once and [shared](Output::share), not copied per receiver. An engine writes
 //! the pieces with one vectored write ([`Output::slices`]) and then [removes](Output::advance) the bytes that the
 //! socket took.

@@ -99,6 +99,7 @@ impl fmt::Display for Rate {
 /// }
 /// assert_eq!(bucket.wait(now, 100), Duration::from_millis(200));
 /// ```
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
     messages: Option<Meter>,

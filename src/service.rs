@@ -59,12 +59,14 @@ impl ConnId {
     }
 
     /// Returns its slot among the open connections.
+    #[doc(hidden)]
     #[must_use]
     pub const fn place(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
     }
 
     /// Returns slot and serial.
+    #[doc(hidden)]
     #[must_use]
     pub const fn halves(self) -> (u32, u32) {
         let [a, b, c, d, e, f, g, h] = self.0.to_be_bytes();
@@ -72,6 +74,7 @@ impl ConnId {
     }
 
     /// Returns how many connections had the slot before it.
+    #[doc(hidden)]
     #[must_use]
     pub const fn serial(self) -> u64 {
         self.0 >> 32
@@ -92,7 +95,7 @@ pub struct Origin {
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// An internet address and port.
     Ip(SocketAddr),
@@ -189,7 +192,7 @@ impl From<Origin> for Arrival {
 }
 
 /// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The service closed it.

@@ -1,5 +1,7 @@
 //! The timer queue of every state machine with a `poll_timeout`: one deadline per owner, earliest first.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! An owner has at most one deadline. An owner with several keeps the earliest here, and checks all when it fires. An
 //! early timeout is harmless by contract, so a deadline that has moved later may stay and be set again when it fires.
 //!

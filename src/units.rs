@@ -64,8 +64,10 @@ pub struct Probability(f64);
 
 impl Probability {
     /// Probability 0.
+    #[doc(hidden)]
     pub const ZERO: Self = Self(0.0);
     /// Probability 1.
+    #[doc(hidden)]
     pub const ONE: Self = Self(1.0);
 
     /// Creates a probability from a number from 0 to 1.
@@ -85,14 +87,14 @@ impl Probability {
 
     /// The probability of the opposite.
     #[must_use]
-    pub const fn complement(self) -> Self {
+    pub(crate) const fn complement(self) -> Self {
         Self(1.0 - self.0)
     }
 
     /// Whether the event happens, for a `draw` that is uniform over all `u64`. Exact for 0, 1 and all multiples of
     /// 2^-53 between them.
     #[must_use]
-    pub const fn happens(self, draw: u64) -> bool {
+    pub(crate) const fn happens(self, draw: u64) -> bool {
         // The 53 bits that an f64 holds exactly, as a number in [0, 1): always below 1, never below 0.
         let unit = (draw >> 11) as f64 / (1_u64 << 53) as f64;
         unit < self.0
@@ -129,9 +131,9 @@ pub struct Factor(f64);
 
 impl Factor {
     /// No growth.
-    pub const ONE: Self = Self(1.0);
+    pub(crate) const ONE: Self = Self(1.0);
     /// RFC 7252 section 4.8: ACK_RANDOM_FACTOR.
-    pub const THREE_HALVES: Self = Self(1.5);
+    pub(crate) const THREE_HALVES: Self = Self(1.5);
     /// Doubling.
     pub const TWO: Self = Self(2.0);
 
@@ -185,7 +187,7 @@ fn number(text: &str) -> f64 {
 /// Parsed from digits (`1200`), or digits with a binary unit: `64KiB` or `64K`, `16MiB` or `16M`, `1GiB` or `1G`.
 /// Displayed with the largest unit that divides it; parsing that returns the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ByteSize(usize);
+pub(crate) struct ByteSize(usize);
 
 /// Suffixes of [`ByteSize`] with their powers of two; the first of one power is displayed.
 const BYTE_UNITS: [(&str, u32); 6] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G", 30), ("M", 20), ("K", 10)];
@@ -193,13 +195,13 @@ const BYTE_UNITS: [(&str, u32); 6] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("G
 impl ByteSize {
     /// Creates a size from any number of bytes.
     #[must_use]
-    pub const fn new(bytes: usize) -> Self {
+    pub(crate) const fn new(bytes: usize) -> Self {
         Self(bytes)
     }
 
     /// The number of bytes.
     #[must_use]
-    pub const fn get(self) -> usize {
+    pub(crate) const fn get(self) -> usize {
         self.0
     }
 }
@@ -232,12 +234,12 @@ impl fmt::Display for ByteSize {
 
 /// A count, from 0: digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(usize);
+pub(crate) struct Count(usize);
 
 impl Count {
     /// The number.
     #[must_use]
-    pub const fn get(self) -> usize {
+    pub(crate) const fn get(self) -> usize {
         self.0
     }
 }
@@ -261,12 +263,12 @@ impl FromStr for Count {
 
 /// A count of at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtLeastOne(NonZeroUsize);
+pub(crate) struct AtLeastOne(NonZeroUsize);
 
 impl AtLeastOne {
     /// The number.
     #[must_use]
-    pub const fn get(self) -> NonZeroUsize {
+    pub(crate) const fn get(self) -> NonZeroUsize {
         self.0
     }
 }

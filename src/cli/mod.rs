@@ -1,5 +1,7 @@
 //! The command lines of the programs `server`, `client` and `lab`.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! Each is parsed, resolved into a plan and run. This file holds the parts that all programs share: usage errors and
 //! the default address.
 

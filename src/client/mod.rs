@@ -177,6 +177,7 @@ impl Client {
     }
 
     /// Whether any input has arrived from the server.
+    #[doc(hidden)]
     pub fn has_heard(&self) -> bool {
         self.heard
     }

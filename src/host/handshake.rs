@@ -16,7 +16,7 @@ use crate::rules::Verdict;
 use crate::service::{CloseReason, ConnId};
 
 /// The longest message of a handshake, in bytes.
-pub const MAX_HANDSHAKE: usize = 512;
+pub(crate) const MAX_HANDSHAKE: usize = 512;
 
 /// Characters of a refusal's reason that an error shows.
 const SHOWN: usize = 200;

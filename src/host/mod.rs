@@ -134,12 +134,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use crate::listener::Framing;
 pub use context::{Context, PeerInfo};
 pub use flow::SendError;
-pub use handshake::MAX_HANDSHAKE;
-pub use service::{Host, HostDecoder};
+pub use service::Host;
 pub use settings::Settings;
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {crate::listener::Framing, service::HostDecoder};
 
 /// The callbacks of a program. Every method has a default; most programs override two or three of them.
 ///

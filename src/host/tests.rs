@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::handshake::MAX_HANDSHAKE;
 use super::*;
 use crate::listener::Listener;
 use crate::net::listen::ListenUrl;

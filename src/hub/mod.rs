@@ -1,5 +1,7 @@
 //! The chat: names, direct messages, rooms, and bounded queues, for sessions.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! The hub knows no bytes, sockets or clocks. Which session a request belongs to, whether it is a duplicate, and how
 //! its answer looks is decided in [`crate::server`]. This file holds the [`Hub`], its limits and its names; what
 //! sessions ask for is in `requests`, queues and output in `delivery`.

@@ -1,5 +1,7 @@
 //! The lab: reproducible experiments with packet loss, on the same objects as the server and the client.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! ```text
 //! sweep     varies parameters, runs trials in virtual time or over sockets, writes a CSV
 //! plot      plots of that CSV

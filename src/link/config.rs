@@ -28,23 +28,32 @@ use crate::units::Probability;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
     /// The loss model.
+    #[doc(hidden)]
     pub loss: LossModel,
     /// The one-way delay.
+    #[doc(hidden)]
     pub delay: Delay,
     /// Whether a datagram may overtake another of its flow, as a varying delay causes. If not, each waits for the
     /// earlier ones.
+    #[doc(hidden)]
     pub reorder: bool,
     /// Probability that a datagram that is not lost arrives twice, each copy after its own delay.
+    #[doc(hidden)]
     pub duplicate: Probability,
     /// Probability that one bit of a datagram is flipped.
+    #[doc(hidden)]
     pub corrupt: Probability,
     /// Probability that a datagram is truncated.
+    #[doc(hidden)]
     pub truncate: Probability,
     /// Probability that a relayed stream connection is reset. Does not affect datagrams.
+    #[doc(hidden)]
     pub reset: Probability,
     /// The largest datagram that passes, in bytes without lower headers; larger ones are dropped.
+    #[doc(hidden)]
     pub mtu: Option<usize>,
     /// The rate limit.
+    #[doc(hidden)]
     pub rate: Option<RateLimit>,
 }
 
@@ -76,6 +85,7 @@ impl LinkConfig {
     }
 
     /// Whether loss is the only impairment.
+    #[doc(hidden)]
     #[must_use]
     pub fn only_loses(&self) -> bool {
         let loss_alone =
@@ -84,6 +94,7 @@ impl LinkConfig {
     }
 
     /// Whether datagrams may be delayed, so that there is a queue that may be full.
+    #[doc(hidden)]
     #[must_use]
     pub fn queues(&self) -> bool {
         self.rate.is_some() || self.delay != Delay::ZERO

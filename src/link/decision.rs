@@ -8,12 +8,15 @@ use crate::link::Place;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The datagram's flow, and its index there.
+    #[doc(hidden)]
     pub place: Place,
     /// The fate of the datagram.
+    #[doc(hidden)]
     pub fate: Fate,
 }
 
 /// The fate of a datagram.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Lost by the loss model.
@@ -27,6 +30,7 @@ pub enum Fate {
 }
 
 /// The impairments of a delivered datagram.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
     /// The delay, including the time in queues.
@@ -44,6 +48,14 @@ impl Fate {
     #[must_use]
     pub const fn is_passed(&self) -> bool {
         matches!(self, Self::Passed(_))
+    }
+}
+
+impl Decision {
+    /// Whether the datagram arrives at all.
+    #[must_use]
+    pub const fn is_passed(&self) -> bool {
+        self.fate.is_passed()
     }
 }
 

@@ -5,14 +5,16 @@ use crate::link::rng::Direction;
 
 /// The number of flows that are remembered. Addresses can be forged, so memory must not grow with them: the least
 /// recently used flow is forgotten for a new one. 65,536 flows take about 10 MiB.
-pub const MAX_FLOWS: usize = 65_536;
+pub(crate) const MAX_FLOWS: usize = 65_536;
 
 /// The position of a datagram: with seed and direction, the input of its verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The ordinal in which its peer first appeared, from 0.
+    #[doc(hidden)]
     pub flow: u64,
     /// The number of earlier datagrams of that flow in its direction.
+    #[doc(hidden)]
     pub index: u64,
 }
 
@@ -56,7 +58,7 @@ impl<K: Ord + Clone> Flows<K> {
 
     /// Remembers `limit` flows, at least one.
     #[must_use]
-    pub fn with_limit(limit: usize) -> Self {
+    pub(crate) fn with_limit(limit: usize) -> Self {
         Self { flows: Recent::with_limit(limit), opened: 0 }
     }
 

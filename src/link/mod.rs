@@ -46,21 +46,28 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-pub use bursts::{FourState, Gilbert};
 pub use config::LinkConfig;
 pub use decision::{Decision, Fate, Passage, Payload};
-pub use delay::Delay;
-pub use drops::DropList;
 pub use error::LinkError;
-pub use flows::{Flows, MAX_FLOWS, Place};
-pub use loss::LossModel;
-pub use profile::Profile;
+pub(crate) use flows::MAX_FLOWS;
+pub use flows::{Flows, Place};
 pub(crate) use rate::rescale;
-pub use rate::{DEFAULT_QUEUE, RateLimit};
-pub use rng::{Direction, Drawn, Draws};
-pub use script::Script;
-pub use spec::split_list;
-pub use verdicts::Verdicts;
+pub use rng::Direction;
+pub(crate) use rng::Drawn;
+pub(crate) use script::Script;
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {
+    bursts::{FourState, Gilbert},
+    delay::Delay,
+    drops::DropList,
+    loss::LossModel,
+    profile::Profile,
+    rate::RateLimit,
+    spec::split_list,
+    verdicts::Verdicts,
+};
 
 use crate::units::{Probability, later};
 use rate::Bottleneck;
@@ -68,10 +75,10 @@ use recent::Recent;
 
 /// The most datagrams in transit on a [`Link`]. Further ones are dropped, as by a full router, and counted apart from
 /// simulated losses.
-pub const MAX_UNDER_WAY: usize = 65_536;
+pub(crate) const MAX_UNDER_WAY: usize = 65_536;
 
 /// The most bytes in transit on a [`Link`]: as many datagrams of 1,200 bytes, or 2,000 of the largest.
-pub const MAX_BYTES_UNDER_WAY: usize = 128 << 20;
+pub(crate) const MAX_BYTES_UNDER_WAY: usize = 128 << 20;
 
 /// The counters of a [`Link`], in datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +162,7 @@ impl<T: Payload> Link<T> {
     /// Creates an empty link that repeats the decisions of `script`, with delays, copies and damage to the nanosecond,
     /// bit and byte. A datagram that is not in the script passes at once.
     #[must_use]
-    pub fn with_script(script: Script, direction: Direction) -> Self {
+    pub(crate) fn with_script(script: Script, direction: Direction) -> Self {
         Self { script: Some(script), ..Self::new(LinkConfig::perfect(), 0, direction) }
     }
 

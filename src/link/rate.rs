@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::units::{ByteSize, later};
 
 /// The default queue of a rate limit, in bytes.
-pub const DEFAULT_QUEUE: usize = 64 << 10;
+pub(crate) const DEFAULT_QUEUE: usize = 64 << 10;
 
 /// Suffixes of a rate, in bits per second, decimal as in tc.
 pub(super) const BIT_UNITS: [(&str, u64); 4] =

@@ -13,7 +13,7 @@ const PURPOSE: [u8; 16] = *b"sayagain link v1";
 const BLOCK_WORDS: u128 = 16;
 
 /// The direction of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// From client to server.
     Up,

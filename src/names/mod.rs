@@ -27,19 +27,25 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
-pub use keys::{ClashKey, ClashKeys, FoldKey};
-pub use name::Name;
-pub use room::{RoomName, is_room, with_hash};
 pub(super) use spelling::{folded, looks};
 
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {
+    keys::{ClashKey, ClashKeys, FoldKey},
+    name::Name,
+    room::{RoomName, is_room, with_hash},
+};
+
 /// The maximum length of a name in characters (Unicode scalar values) after normalisation, without the `#` of a room.
+#[doc(hidden)]
 pub const MAX_NAME_CHARS: usize = 32;
 
 /// The maximum length of input for a name, in bytes. Longer input is refused before any work is done.
 ///
 /// A decomposed name shrinks when it is normalised. The longest canonical decomposition of a permitted character has
 /// 9 bytes (U+0CCB and U+0DDD are three marks of 3 bytes each).
-pub const MAX_NAME_INPUT: usize = MAX_NAME_CHARS * 9;
+pub(crate) const MAX_NAME_INPUT: usize = MAX_NAME_CHARS * 9;
 
 /// The characters that no name begins with: each has another meaning in a frame or on a chat line.
 const RESERVED_FIRST: [char; 7] = ['@', '#', '~', '*', '/', '+', '?'];

@@ -99,6 +99,7 @@ impl Name {
     /// assert_eq!(Name::parse(b"TEST01")?.fold(), Name::parse(b"test01")?.fold());
     /// # Ok::<(), NameError>(())
     /// ```
+    #[doc(hidden)]
     #[must_use]
     pub fn fold(&self) -> FoldKey {
         FoldKey::from_folded(&folded(&self.0))
@@ -125,6 +126,7 @@ impl Name {
     /// let [bill, two_capitals] = ["Bill", "BiII"].map(|name| Name::parse(name.as_bytes()).unwrap());
     /// assert!(bill.clash_keys().clash(&two_capitals.clash_keys()));
     /// ```
+    #[doc(hidden)]
     #[must_use]
     pub fn clash_keys(&self) -> ClashKeys {
         ClashKeys::of(&self.0)

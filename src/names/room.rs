@@ -60,6 +60,7 @@ impl RoomName {
     /// assert_eq!(RoomName::parse(b"#Lobby")?.fold().as_str(), "#lobby");
     /// # Ok::<(), NameError>(())
     /// ```
+    #[doc(hidden)]
     #[must_use]
     pub fn fold(&self) -> FoldKey {
         FoldKey::from_folded(&folded(&self.0))
@@ -73,6 +74,7 @@ impl RoomName {
     /// let [zero, lobby] = ["#L0BBY", "#lobby"].map(|room| RoomName::parse(room.as_bytes()).unwrap());
     /// assert!(zero.clash_keys().clash(&lobby.clash_keys()));
     /// ```
+    #[doc(hidden)]
     #[must_use]
     pub fn clash_keys(&self) -> ClashKeys {
         ClashKeys::of(&self.0)

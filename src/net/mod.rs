@@ -44,7 +44,13 @@ pub mod blocking;
 pub mod client;
 mod client_event;
 mod connect_url;
-pub mod core;
+mod core_loop;
+pub mod core {
+    //! The events of a [`Core`](super::Core), and what ends its wait from another thread.
+    #[doc(hidden)]
+    pub use super::core_loop::Core;
+    pub use super::core_loop::{Event, Events, Waker};
+}
 pub(crate) mod engine;
 pub(crate) mod listen;
 pub(crate) mod signals;
@@ -66,14 +72,23 @@ pub(crate) mod udp;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ConnectError};
-pub use connect_url::{ConnectUrl, ServerAddr};
-pub use core::Core;
-pub use engine::{Engine, EngineHandle, EngineKind, UnknownEngine, usual_loops};
+pub use client::builder::ConnectError;
+pub use client::handle::Client;
+pub use connect_url::ConnectUrl;
+pub use core_loop::Core;
+pub(crate) use engine::usual_loops;
+pub use engine::{Engine, EngineHandle, EngineKind, UnknownEngine};
 pub use listen::url::UrlError;
-pub use listen::{Bound, Endpoint, Listen, ListenError, ListenUrl, Listeners};
+pub use listen::{Address, ListenAddr, ListenError, ListenUrl, Listeners};
 pub use open_error::OpenError;
-pub use signals::{Ended, Signals, serve};
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {
+    connect_url::ServerAddr,
+    listen::{Bound, Endpoint, Listen, Scheme, SocketFileError, url::At},
+    signals::{Ended, Signals, serve},
+};
 
 /// The log target of the totals, so that they can be shown at any log level.
-pub const TOTALS: &str = "sayagain::totals";
+pub(crate) const TOTALS: &str = "sayagain::totals";

@@ -66,19 +66,19 @@ impl Attempts {
 
     /// Whether [`Attempts::send`] would allow another send at `now`.
     #[must_use]
-    pub fn may_send(&self, now: Instant) -> bool {
+    pub(crate) fn may_send(&self, now: Instant) -> bool {
         self.has_sends_left() && self.end.is_none_or(|end| now < end)
     }
 
     /// Whether sends are left; the deadline may have passed all the same.
     #[must_use]
-    pub fn has_sends_left(&self) -> bool {
+    pub(crate) fn has_sends_left(&self) -> bool {
         self.sends < self.policy.max_sends()
     }
 
     /// The policy's deadline, counted from the first send; `None` without a deadline, or before the first send.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.end
     }
 

@@ -119,7 +119,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The most sends of a policy; bounds the work of [`Backoff::give_up`].
-    pub const MAX_SENDS: u32 = 1_000_000;
+    pub(crate) const MAX_SENDS: u32 = 1_000_000;
     /// A `max_timeout` that no practical timeout reaches, for policies whose RFC has no cap.
     pub const UNCAPPED: Duration = Seconds::MAX.as_duration();
 
@@ -186,12 +186,14 @@ impl Backoff {
     }
 
     /// The first timeout, before cap and jitter.
+    #[doc(hidden)]
     #[must_use]
     pub fn ack_timeout(&self) -> Duration {
         self.ack_timeout
     }
 
     /// The cap of every timeout.
+    #[doc(hidden)]
     #[must_use]
     pub fn max_timeout(&self) -> Duration {
         self.max_timeout
@@ -199,17 +201,18 @@ impl Backoff {
 
     /// The growth of timeouts.
     #[must_use]
-    pub fn growth(&self) -> Growth {
+    pub(crate) fn growth(&self) -> Growth {
         self.growth
     }
 
     /// The jitter.
     #[must_use]
-    pub fn jitter(&self) -> Jitter {
+    pub(crate) fn jitter(&self) -> Jitter {
         self.jitter
     }
 
     /// The number of sends, including the first; a deadline may allow fewer.
+    #[doc(hidden)]
     #[must_use]
     pub fn max_sends(&self) -> u32 {
         self.max_sends
@@ -217,25 +220,25 @@ impl Backoff {
 
     /// The number of sends after the first: MAX_RETRANSMIT of RFC 7252 section 4.8.
     #[must_use]
-    pub fn max_retransmit(&self) -> u32 {
+    pub(crate) fn max_retransmit(&self) -> u32 {
         self.max_sends.saturating_sub(1)
     }
 
     /// The limit of the total time from the first send, if any.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
     /// Whether a measured retransmission timeout replaces `ack_timeout`.
     #[must_use]
-    pub fn adaptive(&self) -> bool {
+    pub(crate) fn adaptive(&self) -> bool {
         self.adaptive
     }
 
     /// The minimum of a measured retransmission timeout.
     #[must_use]
-    pub fn min_rto(&self) -> Duration {
+    pub(crate) fn min_rto(&self) -> Duration {
         self.min_rto
     }
 

@@ -10,7 +10,7 @@ pub(super) const MAX_HELD: u64 = 64;
 
 /// The result of receiving a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Receipt {
+pub(crate) enum Receipt {
     /// The first copy: it will be delivered.
     Fresh,
     /// A duplicate: only its acknowledgement is repeated.
@@ -21,7 +21,7 @@ pub enum Receipt {
 
 /// Puts pushes into order and drops copies.
 #[derive(Debug)]
-pub struct Inbox<T> {
+pub(crate) struct Inbox<T> {
     next: u64,
     held: BTreeMap<u64, T>,
     unordered: bool,
@@ -35,18 +35,18 @@ impl<T> Default for Inbox<T> {
 
 impl<T> Inbox<T> {
     /// Expects push 1.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Delivers pushes in order of arrival; a fault to test the tests with.
     #[doc(hidden)]
-    pub fn unordered() -> Self {
+    pub(crate) fn unordered() -> Self {
         Self { unordered: true, ..Self::default() }
     }
 
     /// Receives a push.
-    pub fn receive(&mut self, id: Id, item: T) -> Receipt {
+    pub(crate) fn receive(&mut self, id: Id, item: T) -> Receipt {
         let id = id.get();
         if id < self.next || self.held.contains_key(&id) {
             return Receipt::Copy;
@@ -59,7 +59,7 @@ impl<T> Inbox<T> {
     }
 
     /// The next push in order, if it has arrived.
-    pub fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         if self.unordered {
             return self.held.pop_last().map(|(id, item)| {
                 self.next = self.next.max(id + 1);
@@ -72,14 +72,14 @@ impl<T> Inbox<T> {
     }
 
     /// Whether nothing has been received.
-    pub fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         self.next == 1 && self.held.is_empty()
     }
 
     /// The ids of all received pushes as ranges, lowest first, for an acknowledgement.
     ///
     /// Each acknowledgement names all, so the next one makes up for a lost one.
-    pub fn received(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn received(&self) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
         if self.next > 1 {
             ranges.push((1, self.next - 1));

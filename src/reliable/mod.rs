@@ -9,10 +9,11 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use sayagain::reliable::Preset;
+//! use sayagain::reliable::Backoff;
 //!
-//! let coap = Preset::Coap.backoff();
+//! let coap: Backoff = "coap".parse()?;
 //! assert_eq!(coap.give_up(), Duration::from_secs(62)); // 2 + 4 + 8 + 16 + 32 s, without jitter
+//! # Ok::<(), sayagain::units::UnitError>(())
 //! ```
 
 mod attempts;
@@ -27,18 +28,24 @@ mod request_queue;
 mod requests;
 mod retries;
 mod rtt;
-pub mod send_times;
-pub mod theory;
+pub(crate) mod send_times;
+pub(crate) mod theory;
 
 pub use attempts::Attempts;
-pub use backoff::{Backoff, Growth, Jitter, Schedule, success};
-pub use inbox::{Inbox, Receipt};
-pub use names::PolicyName;
-pub use presets::Preset;
-pub use pushes::{MAX_WINDOW, PushTimeouts, Pushes};
-pub use replies::{Replies, Seen, WINDOW};
-pub use request_queue::MAX_SLOWED;
+pub use backoff::{Backoff, Growth, Jitter, Schedule};
+pub(crate) use inbox::{Inbox, Receipt};
+pub(crate) use names::PolicyName;
 pub(crate) use request_queue::SlowedFor;
-pub use requests::{AskedToWait, Ended, Outcome, RequestStats, Requests, Sent, Ticket};
+pub use requests::{AskedToWait, Ended, Outcome, Sent, Ticket};
+pub(crate) use requests::{RequestStats, Requests};
 pub use retries::{Finished, Retries, Transmission};
 pub use rtt::RttEstimator;
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {
+    backoff::success,
+    presets::Preset,
+    pushes::{MAX_WINDOW, PushTimeouts, Pushes},
+    replies::{Replies, Seen, WINDOW},
+};

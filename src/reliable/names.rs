@@ -13,7 +13,7 @@ const REPEATED_SENDS: u32 = 8;
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A retry policy, by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyName {
     /// `once`: one send; the default on the client's command line.
     Once,

@@ -9,7 +9,7 @@ use crate::units::Factor;
 const DOUBLING: Growth = Growth::Exponential { factor: Factor::TWO };
 
 /// The retry policy of a protocol, under its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// `coap`, RFC 7252 sections 4.2 and 4.8: ACK_TIMEOUT 2 s, drawn up to ACK_RANDOM_FACTOR 1.5 times that once per
     /// message, doubled without a cap, MAX_RETRANSMIT 4. Gives up after at most MAX_TRANSMIT_WAIT, 93 s.
@@ -37,12 +37,12 @@ pub enum Preset {
 
 impl Preset {
     /// All presets, in the order of their documentation.
-    pub const ALL: [Self; 7] =
+    pub(crate) const ALL: [Self; 7] =
         [Self::Coap, Self::Sip, Self::SipInvite, Self::Dns, Self::Rto, Self::QuicPto, Self::Dtls];
 
     /// The name of the preset.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Coap => "coap",
             Self::Sip => "sip",
@@ -56,7 +56,7 @@ impl Preset {
 
     /// Its document, and the numbers that the document leaves open, as one line.
     #[must_use]
-    pub const fn source(self) -> &'static str {
+    pub(crate) const fn source(self) -> &'static str {
         match self {
             Self::Coap => "RFC 7252 sections 4.2 and 4.8, a confirmable message",
             Self::Sip => "RFC 3261 section 17.1.2.2, a non-INVITE transaction: timers E and F",

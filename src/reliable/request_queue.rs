@@ -21,7 +21,7 @@ pub(super) struct QueuedRequest {
 }
 
 /// The maximum total wait of one request because of 429s, and the maximum that one 429 can ask for.
-pub const MAX_SLOWED: Duration = Duration::from_secs(60);
+pub(crate) const MAX_SLOWED: Duration = Duration::from_secs(60);
 
 /// Each further 429 to the same request extends its wait at least by this. With [`MAX_SLOWED`] it bounds the sends of a
 /// request: 110.

@@ -101,7 +101,7 @@ impl RequestInFlight {
 
 /// Counters of a [`Requests`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestStats {
+pub(crate) struct RequestStats {
     /// Sends beyond the first of each request.
     pub retries: u64,
     /// Answers to requests that had already ended.
@@ -110,7 +110,7 @@ pub struct RequestStats {
 
 /// The requests of one client, across sessions and connections.
 #[derive(Debug)]
-pub struct Requests {
+pub(crate) struct Requests {
     window: usize,
     next_ticket: u64,
     next_id: u64,
@@ -122,7 +122,7 @@ pub struct Requests {
 
 impl Requests {
     /// Creates an empty queue; `window` requests may be in flight, at least 1.
-    pub fn new(policy: Backoff, window: usize) -> Self {
+    pub(crate) fn new(policy: Backoff, window: usize) -> Self {
         Self {
             window: window.max(1),
             next_ticket: 1,
@@ -135,14 +135,14 @@ impl Requests {
     }
 
     /// Queues a request, first in first out; `payload` includes its leading space.
-    pub fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
+    pub(crate) fn ask(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
         self.waiting.push_back(QueuedRequest::new(ticket, verb, payload));
         ticket
     }
 
     /// Queues a request before all others.
-    pub fn ask_first(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
+    pub(crate) fn ask_first(&mut self, verb: Verb, payload: Vec<u8>) -> Ticket {
         let ticket = self.take_ticket();
         self.waiting.push_front(QueuedRequest::new(ticket, verb, payload));
         ticket
@@ -155,7 +155,7 @@ impl Requests {
     }
 
     /// An id for a request that is not queued here: a REG.
-    pub fn take_id(&mut self, now: Instant) -> Option<Id> {
+    pub(crate) fn take_id(&mut self, now: Instant) -> Option<Id> {
         let id = Id::new(self.next_id)?;
         self.next_id += 1;
         // No request may stay in flight below the server's dedup window.
@@ -167,12 +167,12 @@ impl Requests {
     }
 
     /// Whether nothing is queued or in flight.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_idle()
     }
 
     /// Whether anything is in flight.
-    pub fn has_in_flight(&self) -> bool {
+    pub(crate) fn has_in_flight(&self) -> bool {
         !self.in_flight.is_idle()
     }
 
@@ -182,28 +182,28 @@ impl Requests {
     }
 
     /// Whether only a BYE is left, and was not sent.
-    pub fn has_only_bye_left(&self) -> bool {
+    pub(crate) fn has_only_bye_left(&self) -> bool {
         self.in_flight.is_idle() && self.waiting.has_only(Verb::Bye)
     }
 
     /// The counters so far.
-    pub fn stats(&self) -> RequestStats {
+    pub(crate) fn stats(&self) -> RequestStats {
         self.stats
     }
 
     /// The RTT estimate.
-    pub fn rtt(&self) -> &RttEstimator {
+    pub(crate) fn rtt(&self) -> &RttEstimator {
         self.in_flight.rtt()
     }
 
     /// The next finished request.
-    pub fn poll_ended(&mut self) -> Option<Ended> {
+    pub(crate) fn poll_ended(&mut self) -> Option<Ended> {
         self.ended.pop_front()
     }
 
     /// The next time to call [`Requests::handle_timeout`] or, if sending is possible (`may_send`),
     /// [`Requests::poll_transmit`].
-    pub fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
         let next =
             if may_send { self.in_flight.agenda.next_send() } else { self.in_flight.agenda.next_end() };
         let held = self.waiting.held_until().filter(|_| may_send);
@@ -211,7 +211,7 @@ impl Requests {
     }
 
     /// Ends requests without a send left whose time is up as unknown, and refused ones that wait too long as rejected.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.waiting.release(now);
         while let Some(ended) = self.waiting.pop_late(now) {
             self.ended.push_back(ended);
@@ -225,12 +225,18 @@ impl Requests {
 /// Sending.
 impl Requests {
     /// Encodes into `out` the next frame to send at `now`: a due retransmission, or a new request.
-    pub fn poll_transmit(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<u8>) -> Option<Sent> {
+    #[cfg(test)]
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Vec<u8>,
+    ) -> Option<Sent> {
         self.poll_transmit_within(now, usize::MAX, rng, out)
     }
 
     /// The same, unless the frame's payload exceeds `most` bytes: it waits for a datagram of its own.
-    pub fn poll_transmit_within(
+    pub(crate) fn poll_transmit_within(
         &mut self,
         now: Instant,
         most: usize,
@@ -250,7 +256,7 @@ impl Requests {
 
     /// Retransmits everything in flight at once on a new connection. The send did not fail, so it uses none of the
     /// policy's sends, until the extra sends are used up.
-    pub fn repeat_all(&mut self, now: Instant) {
+    pub(crate) fn repeat_all(&mut self, now: Instant) {
         self.in_flight.repeat_all(now);
     }
 
@@ -293,7 +299,7 @@ impl Requests {
 /// Answers and other outcomes.
 impl Requests {
     /// Handles an answer. Returns whether its request was in flight; if not, it had ended before.
-    pub fn answered(&mut self, now: Instant, id: Id, outcome: Outcome) -> bool {
+    pub(crate) fn answered(&mut self, now: Instant, id: Id, outcome: Outcome) -> bool {
         if self.in_flight.get(id).is_none() {
             self.stats.repeated_answers += u64::from(id.get() < self.next_id);
             return false;
@@ -309,7 +315,7 @@ impl Requests {
     ///
     /// `None` if there is no such request, or if the retry would exceed its policy's deadline or a total wait of
     /// [`MAX_SLOWED`](super::MAX_SLOWED). Then the refusal is its [answer](Requests::answered).
-    pub fn ask_anew(
+    pub(crate) fn ask_anew(
         &mut self,
         now: Instant,
         id: Id,
@@ -339,12 +345,12 @@ impl Requests {
 
     /// Whether the request in flight under this id has this payload: an answer that repeats it comes from a peer that
     /// has read it.
-    pub fn is_asked_with(&self, id: Id, payload: &[u8]) -> bool {
+    pub(crate) fn is_asked_with(&self, id: Id, payload: &[u8]) -> bool {
         self.in_flight.get(id).is_some_and(|sent| sent.request.payload == payload)
     }
 
     /// Ends the session: everything in flight is unknown. Queued requests stay.
-    pub fn session_lost(&mut self, now: Instant) {
+    pub(crate) fn session_lost(&mut self, now: Instant) {
         while let Some(id) = self.oldest() {
             self.finish(now, id, Outcome::Unknown);
         }
@@ -352,23 +358,23 @@ impl Requests {
     }
 
     /// Ends everything: requests in flight are unknown, queued ones not sent.
-    pub fn give_up(&mut self, now: Instant) {
+    pub(crate) fn give_up(&mut self, now: Instant) {
         self.session_lost(now);
         self.give_up_waiting();
     }
 
     /// Ends all queued requests, which are not sent, or not again.
-    pub fn give_up_waiting(&mut self) {
+    pub(crate) fn give_up_waiting(&mut self) {
         self.ended.extend(self.waiting.end_all());
     }
 
     /// Removes queued requests without an outcome.
-    pub fn forget_waiting(&mut self, is_it: impl FnMut(Ticket, Verb) -> bool) {
+    pub(crate) fn forget_waiting(&mut self, is_it: impl FnMut(Ticket, Verb) -> bool) {
         self.waiting.forget(is_it);
     }
 
     /// Rejects a queued request on the client's side: it did not take effect.
-    pub fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
+    pub(crate) fn refuse_waiting(&mut self, ticket: Ticket, code: u16, why: &str) {
         let Some(QueuedRequest { ticket, verb, .. }) = self.waiting.remove(ticket) else { return };
         let outcome = Outcome::Rejected(code, why.as_bytes().to_vec());
         self.ended.push_back(Ended { ticket, verb, outcome, sends: 0, elapsed: None });

@@ -69,7 +69,7 @@ pub struct Retries<K, T> {
 }
 
 /// A send that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Transmission<'a, K, T> {
     /// The key of the request.
     pub key: K,
@@ -82,7 +82,7 @@ pub struct Transmission<'a, K, T> {
 }
 
 /// A request that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Finished<K, T> {
     /// The key of the request.
     pub key: K,

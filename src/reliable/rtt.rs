@@ -26,33 +26,33 @@ struct Estimate {
 
 impl RttEstimator {
     /// G of RFC 6298 section 2, the granularity of the clock: 1 ms, as kGranularity in RFC 9002 section 6.1.2.
-    pub const GRANULARITY: Duration = Duration::from_millis(1);
+    pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
     /// K of RFC 6298 section 2.2: the factor of the variation.
-    pub const K: u32 = 4;
+    pub(crate) const K: u32 = 4;
 
     /// Creates an estimator without a sample, with a floor of 1 s (RFC 6298 section 2.4) and a ceiling of 60 s (section
     /// 2.5).
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { floor: Duration::from_secs(1), ceiling: Duration::from_secs(60), estimate: None }
     }
 
     /// Sets the minimum of [`RttEstimator::rto`].
     #[must_use]
-    pub const fn with_floor(mut self, floor: Duration) -> Self {
+    pub(crate) const fn with_floor(mut self, floor: Duration) -> Self {
         self.floor = floor;
         self
     }
 
     /// Sets the maximum of [`RttEstimator::rto`]; it takes precedence over the minimum.
     #[must_use]
-    pub const fn with_ceiling(mut self, ceiling: Duration) -> Self {
+    pub(crate) const fn with_ceiling(mut self, ceiling: Duration) -> Self {
         self.ceiling = ceiling;
         self
     }
 
     /// Adds a measured round-trip time, clamped to [`Seconds::MAX`].
-    pub fn sample(&mut self, rtt: Duration) {
+    pub(crate) fn sample(&mut self, rtt: Duration) {
         let rtt = rtt.min(Seconds::MAX.as_duration());
         self.estimate = Some(self.estimate.map_or_else(|| Estimate::first(rtt), |e| e.next(rtt)));
     }

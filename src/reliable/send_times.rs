@@ -12,7 +12,7 @@ use crate::wire::{DATAGRAM_MIN_LIMIT, Frame, Id, PREFIX_LEN, Verb, encode_args};
 
 /// A length of time without jitter, and its range with jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeRange {
+pub(crate) struct TimeRange {
     /// Without jitter.
     pub plain: Duration,
     /// The shortest.
@@ -40,7 +40,7 @@ impl TimeRange {
 
 /// One send of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Its time, from the first send on.
     pub at: TimeRange,
     /// Its timeout; a deadline may cut it short.
@@ -49,7 +49,7 @@ pub struct Slot {
 
 /// The sends that a policy allows at most. With a deadline and jitter, the last ones may not happen.
 #[must_use]
-pub fn slots(policy: &Backoff) -> Vec<Slot> {
+pub(crate) fn slots(policy: &Backoff) -> Vec<Slot> {
     let mut at = TimeRange::ZERO;
     let mut slots = Vec::new();
     for timeout in timeouts(policy) {
@@ -64,7 +64,7 @@ pub fn slots(policy: &Backoff) -> Vec<Slot> {
 
 /// The time at which a policy gives up.
 #[must_use]
-pub fn give_up(policy: &Backoff) -> TimeRange {
+pub(crate) fn give_up(policy: &Backoff) -> TimeRange {
     let ends = timeouts(policy).into_iter().fold(TimeRange::ZERO, TimeRange::then);
     policy.deadline().map_or(ends, |deadline| ends.cut(deadline))
 }
@@ -72,7 +72,7 @@ pub fn give_up(policy: &Backoff) -> TimeRange {
 /// The mean time at which a policy gives up, in seconds. `None` if no exact mean is known: with jitter and a deadline,
 /// or if the cap cuts timeouts depending on earlier draws.
 #[must_use]
-pub fn mean_give_up(policy: &Backoff) -> Option<f64> {
+pub(crate) fn mean_give_up(policy: &Backoff) -> Option<f64> {
     if policy.jitter() == Jitter::None {
         return Some(policy.give_up().as_secs_f64());
     }
@@ -85,7 +85,7 @@ pub fn mean_give_up(policy: &Backoff) -> Option<f64> {
 /// The fewest and the most sends of an unanswered request. They differ if jitter decides how many sends fit before the
 /// deadline.
 #[must_use]
-pub fn unanswered_sends(policy: &Backoff) -> (u32, u32) {
+pub(crate) fn unanswered_sends(policy: &Backoff) -> (u32, u32) {
     let Some(deadline) = policy.deadline() else { return (policy.max_sends(), policy.max_sends()) };
     let at = timeouts(policy).into_iter().scan(TimeRange::ZERO, |at, timeout| {
         let now = *at;
@@ -150,7 +150,7 @@ fn decorrelated(policy: &Backoff, plain: &[Duration]) -> Vec<TimeRange> {
 
 /// The sizes of the datagrams of one request, without IP and UDP headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub(crate) struct Sizes {
     /// One send, in bytes.
     pub request: usize,
     /// One answer, in bytes.
@@ -161,7 +161,7 @@ impl Sizes {
     /// The sizes of a SND with a message of this many bytes to a name of three characters, in a datagram session.
     /// `None` if it does not fit a datagram.
     #[must_use]
-    pub fn of_message(bytes: usize) -> Option<Self> {
+    pub(crate) fn of_message(bytes: usize) -> Option<Self> {
         let id = Id::FIRST.next();
         let body = (bytes <= DATAGRAM_MIN_LIMIT).then(|| vec![b'.'; bytes])?;
         let (mut request, mut answer) = (Vec::new(), Vec::new());
@@ -174,7 +174,7 @@ impl Sizes {
 
 /// The maximum cost of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worst {
+pub(crate) struct Worst {
     /// The time until it is given up.
     pub give_up: Duration,
     /// Sends.
@@ -187,7 +187,7 @@ pub struct Worst {
 
 /// The maximum cost of a request under a policy: every send arrives, and no answer does.
 #[must_use]
-pub fn worst(policy: &Backoff, sizes: Sizes) -> Worst {
+pub(crate) fn worst(policy: &Backoff, sizes: Sizes) -> Worst {
     let sends = u32::try_from(slots(policy).len()).unwrap_or(Backoff::MAX_SENDS);
     Worst {
         give_up: give_up(policy).most,
@@ -199,7 +199,7 @@ pub fn worst(policy: &Backoff, sizes: Sizes) -> Worst {
 
 /// Means over many requests at one loss rate each way, without network delay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AtLoss {
+pub(crate) struct AtLoss {
     /// The loss rate each way.
     pub loss: Probability,
     /// The probability of an answer.
@@ -219,7 +219,7 @@ pub struct AtLoss {
 /// The means of a policy at one loss rate each way. With a deadline, they are those of its schedule without jitter; an
 /// adaptive policy counts as before any measurement.
 #[must_use]
-pub fn at_loss(policy: &Backoff, sizes: Sizes, loss: Probability) -> AtLoss {
+pub(crate) fn at_loss(policy: &Backoff, sizes: Sizes, loss: Probability) -> AtLoss {
     let max = u32::try_from(policy.schedule().count()).unwrap_or(Backoff::MAX_SENDS);
     let sends = theory::sends(loss, loss, max);
     // Each send that arrives is answered.

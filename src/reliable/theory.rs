@@ -19,7 +19,7 @@ fn answered(up: Probability, down: Probability) -> f64 {
 ///
 /// With s = (1 - up)(1 - down) that is the sum of (1 - s)^k for k below `max`: (1 - (1 - s)^max) / s.
 #[must_use]
-pub fn sends(up: Probability, down: Probability, max: u32) -> f64 {
+pub(crate) fn sends(up: Probability, down: Probability, max: u32) -> f64 {
     match answered(up, down) {
         0.0 => f64::from(max),
         // 1 - (1 - s)^max without the cancellation at tiny s.
@@ -29,7 +29,7 @@ pub fn sends(up: Probability, down: Probability, max: u32) -> f64 {
 
 /// The mean number of executions by a server without a dedup window: one for each send that arrives.
 #[must_use]
-pub fn executions_without_dedup(up: Probability, down: Probability, max: u32) -> f64 {
+pub(crate) fn executions_without_dedup(up: Probability, down: Probability, max: u32) -> f64 {
     // Whether a send happens does not depend on its own loss, so the two multiply.
     sends(up, down, max) * up.complement().get()
 }
@@ -37,7 +37,7 @@ pub fn executions_without_dedup(up: Probability, down: Probability, max: u32) ->
 /// The probability that a request is executed, of at most `max` sends, by a server that executes none twice: 1 -
 /// up^max. Nothing else prevents the execution: until a send arrives there is not an answer, and the next send happens.
 #[must_use]
-pub fn executed(up: Probability, max: u32) -> f64 {
+pub(crate) fn executed(up: Probability, max: u32) -> f64 {
     1.0 - up.get().powf(f64::from(max))
 }
 
@@ -48,7 +48,7 @@ pub fn executed(up: Probability, max: u32) -> f64 {
 /// and with a jitter whose timeouts the cap may cut depending on earlier draws. It is so too with an adaptive policy
 /// whose measured timeout would differ from its first one.
 #[must_use]
-pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
+pub(crate) fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
     let each = answered(up, down);
     if each == 0.0 || is_moved_by_measuring(policy) {
         return None;
@@ -65,7 +65,7 @@ pub fn time_to_answer(policy: &Backoff, up: Probability, down: Probability) -> O
 /// The standard deviation of that time, in seconds. `None` if no exact value is known: as for the mean, and with any
 /// jitter but `initial`.
 #[must_use]
-pub fn time_deviation(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
+pub(crate) fn time_deviation(policy: &Backoff, up: Probability, down: Probability) -> Option<f64> {
     let mean = time_to_answer(policy, up, down)?;
     // A uniform stretch from 1 to F has the mean (1 + F) / 2 and the mean square (1 + F + F^2) / 3.
     let stretch = match policy.jitter() {

@@ -18,10 +18,10 @@ use super::{OriginPattern, Rule, Rules, SHOWN};
 use crate::escape::escape_short;
 
 /// The longest file of rules, in bytes.
-pub const MAX_RULES_FILE: usize = 1 << 20;
+pub(crate) const MAX_RULES_FILE: usize = 1 << 20;
 
 /// The most rules in a file.
-pub const MAX_RULES: usize = 10_000;
+pub(crate) const MAX_RULES: usize = 10_000;
 
 /// The error in a file of rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

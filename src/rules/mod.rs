@@ -30,12 +30,15 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 
-pub use file::{MAX_RULES, MAX_RULES_FILE, RulesError};
+pub(crate) use file::MAX_RULES_FILE;
+pub use file::RulesError;
+pub use origin::OriginPattern;
 use origin::Shown;
-pub use origin::{OriginPattern, UNKNOWN_ID};
+pub(crate) use origin::UNKNOWN_ID;
 use pattern::{Pattern, Subject};
 
 /// The most rules that [`Rules::deny_all_names`] searches for one that admits an origin.
+#[doc(hidden)]
 pub const MAX_TRIED_FOR_ALL: usize = 64;
 
 /// The most characters of a text from a rules file that are shown.
@@ -56,6 +59,7 @@ pub struct Rules {
 }
 
 /// One rule.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its ordinal in its file, from 1.
@@ -71,6 +75,7 @@ pub struct Rule {
 }
 
 /// The verdict for a name from an origin, and the rule that caused it.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict<'a> {
     /// No rule matches.
@@ -82,6 +87,7 @@ pub enum Verdict<'a> {
 }
 
 /// The reason why a rule denies a name.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// This item of its `deny` matches the origin.
@@ -118,6 +124,7 @@ impl Rules {
     /// # Errors
     ///
     /// The rule for names that every possible match would break.
+    #[doc(hidden)]
     pub fn expect(&mut self, name: &str, allow: &[OriginPattern]) -> Result<(), NameError> {
         let pattern = Pattern::parse(name)?;
         let allow = (!allow.is_empty()).then(|| allow.to_vec());
@@ -137,18 +144,21 @@ impl Rules {
     }
 
     /// The number of rules.
+    #[doc(hidden)]
     #[must_use]
     pub fn len(&self) -> usize {
         self.rules.len()
     }
 
     /// The number of rules that are tried for each name: those for more than one.
+    #[doc(hidden)]
     #[must_use]
     pub fn tried(&self) -> usize {
         self.globs.len()
     }
 
     /// Whether there are none.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -159,6 +169,7 @@ impl Rules {
     /// # Errors
     ///
     /// The first one that is not.
+    #[doc(hidden)]
     pub fn check_listeners(&self, listeners: &[String]) -> Result<(), RulesError> {
         for rule in &self.rules {
             if let Some(listener) = rule.listener.as_ref().filter(|listener| !listeners.contains(listener)) {
@@ -171,6 +182,7 @@ impl Rules {
     }
 
     /// The names of the listeners in rules.
+    #[doc(hidden)]
     pub fn listeners(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().filter_map(|rule| rule.listener.as_deref())
     }
@@ -178,6 +190,7 @@ impl Rules {
     /// Whether this origin may use no name at all on this listener. Either a rule for every name (`*`) denies the
     /// origin, or one restricts every name and no rule admits the origin. With more than [`MAX_TRIED_FOR_ALL`] rules to
     /// search, the answer is no.
+    #[doc(hidden)]
     #[must_use]
     pub fn deny_all_names(&self, from: &Remote, listener: Option<&str>) -> bool {
         if self.for_all.is_empty() || self.rules.len() > MAX_TRIED_FOR_ALL {
@@ -193,6 +206,7 @@ impl Rules {
     }
 
     /// The verdict for a name, an origin and a listener.
+    #[doc(hidden)]
     #[must_use]
     pub fn verdict(&self, name: &Name, from: &Remote, listener: Option<&str>) -> Verdict<'_> {
         if self.is_empty() {
@@ -262,12 +276,14 @@ impl fmt::Display for Rule {
 
 impl Verdict<'_> {
     /// Whether the name is denied there.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(..))
     }
 
     /// The verdict in one line, for this name and origin.
+    #[doc(hidden)]
     #[must_use]
     pub fn explain(&self, name: &Name, from: &Remote) -> String {
         let from = Shown(from);

@@ -11,7 +11,7 @@ use crate::escape::escape_short;
 use crate::service::Remote;
 
 /// `(uid_t)-1`, the number of no user and no group: the credentials of a peer are unknown.
-pub const UNKNOWN_ID: u32 = u32::MAX;
+pub(crate) const UNKNOWN_ID: u32 = u32::MAX;
 
 /// The origin of a connection: an item of `allow` and `deny`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::file::MAX_RULES;
 use super::*;
 use crate::names::Name;
 

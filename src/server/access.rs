@@ -21,6 +21,7 @@ impl Server {
     /// # Errors
     ///
     /// [`Refusal::NameNotAllowed`] when a rule denies it.
+    #[doc(hidden)]
     pub fn may_use(&self, name: &Name, origin: &Origin) -> Result<(), Refusal> {
         if self.verdict(name, origin).is_denied() { Err(Refusal::NameNotAllowed) } else { Ok(()) }
     }

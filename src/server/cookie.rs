@@ -16,13 +16,13 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use crate::wire::{Frame, Token};
 
 /// The length of one slot. A cookie is valid for one to two slots.
-pub const COOKIE_SLOT: Duration = Duration::from_secs(30);
+pub(crate) const COOKIE_SLOT: Duration = Duration::from_secs(30);
 
 /// The time after which no earlier cookie is valid any more.
-pub const COOKIE_LIFETIME: Duration = Duration::from_secs(60);
+pub(crate) const COOKIE_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Draws tokens, makes and checks cookies, and hashes frames for the dedup window.
-pub struct Secrets {
+pub(crate) struct Secrets {
     rng: Box<dyn CryptoRng + Send>,
     cookie_key: [u8; 16],
     dedup_key: [u8; 16],
@@ -37,7 +37,7 @@ impl fmt::Debug for Secrets {
 
 impl Secrets {
     /// Draws the keys from `rng`: the system's in programs, a seeded one in the simulator alone.
-    pub fn new(epoch: Instant, mut rng: Box<dyn CryptoRng + Send>) -> Self {
+    pub(crate) fn new(epoch: Instant, mut rng: Box<dyn CryptoRng + Send>) -> Self {
         let (mut cookie_key, mut dedup_key) = ([0; 16], [0; 16]);
         rng.fill_bytes(&mut cookie_key);
         rng.fill_bytes(&mut dedup_key);
@@ -45,19 +45,19 @@ impl Secrets {
     }
 
     /// Draws a session token of 128 random bits.
-    pub fn token(&mut self) -> Token {
+    pub(crate) fn token(&mut self) -> Token {
         let mut bits = [0; 16];
         self.rng.fill_bytes(&mut bits);
         Token::from_bits(u128::from_le_bytes(bits))
     }
 
     /// Returns the cookie that proves `addr` for this name, and for this nonce or token if there is one.
-    pub fn cookie(&self, now: Instant, addr: SocketAddr, name: &[u8], nonce: Option<&Token>) -> Token {
+    pub(crate) fn cookie(&self, now: Instant, addr: SocketAddr, name: &[u8], nonce: Option<&Token>) -> Token {
         Token::from_bits(self.mac(self.slot(now), addr, name, nonce))
     }
 
     /// Whether `cookie` was made by [`Secrets::cookie`] with the same arguments in this slot or the one before.
-    pub fn proves(
+    pub(crate) fn proves(
         &self,
         now: Instant,
         cookie: &Token,
@@ -75,7 +75,7 @@ impl Secrets {
     }
 
     /// Returns a keyed 32-bit hash of a request without its tag, by which the dedup window recognises it.
-    pub fn frame_hash(&self, frame: &Frame<'_>) -> u32 {
+    pub(crate) fn frame_hash(&self, frame: &Frame<'_>) -> u32 {
         let mut hasher = SipHasher13::new_with_key(&self.dedup_key);
         hasher.write(&frame.verb.as_bytes());
         hasher.write(frame.payload);

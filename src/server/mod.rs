@@ -88,24 +88,29 @@ mod work_budget;
 
 use admission::Admission;
 use backpressure::PausedSenders;
-pub use bye_rounds::MAX_BYES;
 use conn::{Eviction, StreamConn};
-pub use cookie::{COOKIE_LIFETIME, COOKIE_SLOT, Secrets};
+use cookie::{COOKIE_LIFETIME, Secrets};
 pub use drain::DRAIN_TIME;
 use drain::Drain;
 use drop_log::DropLogs;
 use guests::Guests;
 use host_rates::HostRates;
 use input::InputHolders;
-pub use intake::{Batch, StreamIntake};
 use links::Links;
 use lookup::{Lookup, Spent};
-pub use session_end::{EndReason, SessionEnds};
 use streams::Streams;
 use sweep::Sweeps;
-pub use totals::Totals;
-pub use work_budget::HOLD_BOUND;
 use work_budget::WorkBudget;
+
+// Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
+#[doc(hidden)]
+pub use {
+    bye_rounds::MAX_BYES,
+    intake::{Batch, StreamIntake},
+    session_end::{EndReason, SessionEnds},
+    totals::Totals,
+    work_budget::HOLD_BOUND,
+};
 
 /// The owner of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +141,7 @@ impl From<ConnId> for Owner {
 }
 
 /// Counts of executed messages and of recognised duplicate requests.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executions {
     /// Messages that were executed.
@@ -225,6 +231,7 @@ impl Server {
     }
 
     /// Returns the counters so far.
+    #[doc(hidden)]
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals.clone();
         totals.hub = self.hub.stats();
@@ -238,6 +245,7 @@ impl Server {
     }
 
     /// Returns how many requests were executed or recognised as duplicates so far.
+    #[doc(hidden)]
     pub fn executions(&self) -> Executions {
         Executions { executed: self.hub.stats().messages, repeats: self.totals.repeats }
     }
@@ -248,6 +256,7 @@ impl Server {
     }
 
     /// Whether no state is left of any peer: no session, no connection, no flow, no nonce.
+    #[doc(hidden)]
     pub fn is_stateless(&self) -> bool {
         let maps = [self.streams.len(), self.links.flows(), self.admission.hosts(), self.host_rates.len()];
         let queues = [self.spent.len(), self.pushing.len(), self.outgoing.len()];
@@ -257,6 +266,7 @@ impl Server {
     }
 
     /// Whether no push waits to be sent or acknowledged.
+    #[doc(hidden)]
     pub fn is_settled(&self) -> bool {
         self.hub.memory() == 0
             && self.pushing.is_empty()

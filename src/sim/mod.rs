@@ -64,10 +64,11 @@ pub fn split_sender(sender: &[u8]) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
 }
 
 /// Identifies a client of a [`Sim`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientId(usize);
 
 /// The decision of a filter about a datagram or a piece of a stream.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterAction {
     /// Passes it to the link.
@@ -82,9 +83,11 @@ pub enum FilterAction {
 }
 
 /// Inspects everything that is sent, before the link does.
+#[doc(hidden)]
 pub type Filter = Box<dyn FnMut(Direction, SocketAddr, &[u8]) -> FilterAction>;
 
 /// The events of a datagram between a client and the server, for an observer.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub enum Sighting {
     /// It was sent, and its link has decided its fate.
@@ -99,6 +102,7 @@ pub enum Sighting {
 }
 
 /// A callback for every datagram: the virtual time, its direction, the client's address, its bytes, the event.
+#[doc(hidden)]
 pub type Observer = Box<dyn FnMut(Instant, Direction, SocketAddr, &[u8], Sighting)>;
 
 /// The simulator.
@@ -196,16 +200,19 @@ impl Sim {
     }
 
     /// A hash of everything that was sent, with the times: equal for two runs with the same seed.
+    #[doc(hidden)]
     pub fn trace_hash(&self) -> u64 {
         self.trace.finish()
     }
 
     /// Installs a filter for everything that is sent from now on.
+    #[doc(hidden)]
     pub fn set_filter(&mut self, filter: Filter) {
         self.filter = Some(filter);
     }
 
     /// Installs an observer for every datagram that is sent or arrives from now on.
+    #[doc(hidden)]
     pub fn set_observer(&mut self, observer: Observer) {
         self.observer = Some(observer);
     }
@@ -235,21 +242,25 @@ impl Sim {
 /// Changes of the network.
 impl Sim {
     /// The address of a client.
+    #[doc(hidden)]
     pub fn address_of(&self, id: ClientId) -> SocketAddr {
         self.nodes[id.0].addr
     }
 
     /// Moves the client to another port; datagrams to the old one are lost.
+    #[doc(hidden)]
     pub fn move_client(&mut self, id: ClientId) {
         self.relocate(id, Move::Port { old_lives: false });
     }
 
     /// Changes the address of the client's datagrams.
+    #[doc(hidden)]
     pub fn relocate(&mut self, id: ClientId, how: Move) {
         self.nodes[id.0].relocate(how);
     }
 
     /// Bytes that the client has sent on its stream connection and the server has not read.
+    #[doc(hidden)]
     pub fn unread(&self, id: ClientId) -> usize {
         let pipe = self.nodes[id.0].pipe.as_ref();
         pipe.map_or(0, |pipe| pipe.up.iter().map(|(_, bytes)| bytes.len()).sum())
@@ -279,11 +290,13 @@ impl Sim {
     }
 
     /// Injects a datagram on the link to the server, from any address.
+    #[doc(hidden)]
     pub fn inject(&mut self, addr: SocketAddr, bytes: &[u8]) {
         self.send_up(addr, bytes.to_vec());
     }
 
     /// Injects bytes on the client's stream connection to the server, as if the client had sent them.
+    #[doc(hidden)]
     pub fn inject_stream(&mut self, id: ClientId, bytes: &[u8]) {
         let due = self.now + self.stream_delay;
         if let Some(pipe) = &mut self.nodes[id.0].pipe {
@@ -292,11 +305,13 @@ impl Sim {
     }
 
     /// Delivers a datagram to a client as if the server had sent it.
+    #[doc(hidden)]
     pub fn inject_to_client(&mut self, id: ClientId, bytes: &[u8]) {
         self.nodes[id.0].client.handle_datagram(self.now, bytes);
     }
 
     /// Datagrams to addresses that no client has, since the last call.
+    #[doc(hidden)]
     pub fn take_strays(&mut self, addr: SocketAddr) -> Vec<Vec<u8>> {
         self.strays.remove(&addr).unwrap_or_default()
     }

@@ -1,5 +1,7 @@
 //! Bytes to frames and back, for both ends: no socket, no clock, no state beyond an unfinished frame.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! Input passes it after the simulated link and before sessions; output passes it before the link. The grammar:
 //!
 //! ```text

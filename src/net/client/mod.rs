@@ -61,16 +61,20 @@
 //! the [`Events`] are dropped, the session closes by itself. That takes at most one timeout of its policy, and happens
 //! only if the program runs for that long.
 
-mod builder;
+pub(super) mod builder;
 mod driver;
 mod events;
-mod handle;
+pub(super) mod handle;
 mod shared;
 
-pub use builder::{Builder, ConnectError};
+pub use builder::Builder;
 pub use events::{Event, Events};
-pub use handle::{Client, Close, Request};
+pub use handle::{Close, Request};
 pub use shared::{Ending, Stats};
+
+// Listed in `net`.
+#[doc(hidden)]
+pub use {builder::ConnectError, handle::Client};
 
 #[cfg(test)]
 mod tests;

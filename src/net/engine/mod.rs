@@ -90,7 +90,7 @@ pub use self::handle::EngineHandle;
 pub(super) use self::pending_io::IoResults;
 pub(super) use self::pending_io::PendingIo;
 pub(super) use self::poll::SingleLoop;
-pub use self::poll::usual_loops;
+pub(crate) use self::poll::usual_loops;
 #[cfg(test)]
 pub(super) use self::shared::Shared;
 
@@ -101,7 +101,7 @@ pub(super) const SOCKET_BUDGET: usize = 256;
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The mechanism that waits for sockets and deadlines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
     Tasks,
@@ -114,9 +114,11 @@ pub enum EngineKind {
 
 impl EngineKind {
     /// Every kind.
+    #[doc(hidden)]
     pub const ALL: [Self; 3] = [Self::Tasks, Self::Poll, Self::Threads];
 
     /// The name, as on the command line.
+    #[doc(hidden)]
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

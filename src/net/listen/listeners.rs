@@ -111,6 +111,7 @@ impl Listeners {
     }
 
     /// Adds bound sockets for frames.
+    #[doc(hidden)]
     pub fn add_bound(&mut self, bound: Bound) {
         self.urls += 1;
         self.extend(bound, |kind| {
@@ -147,6 +148,7 @@ impl Listeners {
 
     /// The addresses, grouped by URL: several addresses of one URL are one listener. The short form counts as
     /// one URL per scheme.
+    #[doc(hidden)]
     pub fn addrs_by_url(&self) -> Vec<Vec<&ListenAddr>> {
         let mut found: Vec<((usize, &str), Vec<&ListenAddr>)> = Vec::new();
         for socket in &self.sockets {
@@ -170,6 +172,7 @@ impl Listeners {
     }
 
     /// Whether any of them takes stream connections.
+    #[doc(hidden)]
     pub fn has_streams(&self) -> bool {
         self.sockets.iter().any(|socket| matches!(socket.socket, Listening::Streams(..)))
     }

@@ -39,17 +39,18 @@ pub(crate) mod url;
 pub use inet::{Bound, Listen};
 pub use listeners::Listeners;
 pub(super) use listeners::Listening;
-pub(crate) use unix::SocketFileError;
+pub use unix::SocketFileError;
 pub use url::ListenUrl;
 
 /// Length of the accept queue; the system's limit applies.
 const BACKLOG: i32 = 4_096;
 
-/// Why a server cannot listen.
+/// Why a server cannot listen: one sentence. The variants are not part of the public API.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The host is unknown.
     #[error("cannot find the host `{}`: {source}; check its name", escape_short(.host.as_bytes(), 80))]
+    #[doc(hidden)]
     Resolve {
         /// As it was given.
         host: String,
@@ -58,6 +59,7 @@ pub enum ListenError {
     },
     /// A socket could not be created or bound.
     #[error("cannot listen on {addr}: {}", explain(.source))]
+    #[doc(hidden)]
     Bind {
         /// The requested address.
         addr: ListenAddr,
@@ -66,6 +68,7 @@ pub enum ListenError {
     },
     /// A UNIX socket could not be created.
     #[error("cannot listen on {addr}: {source}")]
+    #[doc(hidden)]
     File {
         /// The requested address.
         addr: ListenAddr,
@@ -74,6 +77,7 @@ pub enum ListenError {
     },
     /// No port was found that is free on all addresses.
     #[error("found no port that is free for all sockets; name one, or try again")]
+    #[doc(hidden)]
     NoCommonPort,
 }
 

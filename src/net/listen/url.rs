@@ -27,8 +27,10 @@ pub(crate) const DEFAULT_PERMISSIONS: u32 = 0o660;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenUrl {
     /// The sockets to bind.
+    #[doc(hidden)]
     pub at: At,
     /// The settings of the listener.
+    #[doc(hidden)]
     pub listener: Listener,
 }
 
@@ -135,6 +137,7 @@ impl At {
 
 impl ListenUrl {
     /// Its scheme. Access rules call the listener so, unless it has a name of its own.
+    #[doc(hidden)]
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         scheme(self.at.carrier(), &self.listener.speaks)

@@ -6,17 +6,14 @@ mod tests {
 
     use sayagain::client::Event;
     use sayagain::config::{ClientConfig, ServerConfig, Transport};
-    use sayagain::link::{LinkConfig, LossModel};
+    use sayagain::link::LinkConfig;
     use sayagain::reliable::{Backoff, Growth, Outcome};
     use sayagain::sim::Sim;
-    use sayagain::units::{Factor, Probability};
+    use sayagain::units::Factor;
 
     #[test]
     fn the_core_alone_delivers_under_30_percent_loss() {
-        let lossy = || {
-            let loss = LossModel::Bernoulli(Probability::new(0.3).unwrap());
-            LinkConfig { loss, ..LinkConfig::perfect() }
-        };
+        let lossy = || "iid:.3".parse::<LinkConfig>().unwrap();
         let mut sim = Sim::new(Instant::now(), ServerConfig::default(), lossy(), lossy(), 7);
         let policy = Backoff::new(Duration::from_millis(100))
             .with_growth(Growth::Exponential { factor: Factor::TWO })

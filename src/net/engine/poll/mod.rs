@@ -97,7 +97,7 @@ impl<S: Service + 'static> Backend<S> for Loops<S> {
 ///
 /// The system's share of the work, and clients on the same machine, need processors too. A loop that shares
 /// one with them waits in the middle of a batch.
-pub fn usual_loops() -> NonZeroUsize {
+pub(crate) fn usual_loops() -> NonZeroUsize {
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN)
 }

@@ -1,5 +1,5 @@
 //! The events of a [`Core`](super::Core), and the handler that queues them until the next poll. The calls of the
-//! owner are in `core`.
+//! owner are in `core_loop`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
