@@ -111,6 +111,7 @@ pub use {
 };
 
 /// How long [`Service::shutdown`] waits for queues to empty and for BYEs to be acknowledged.
+#[doc(hidden)]
 pub const DRAIN_TIME: Duration = Duration::from_secs(8);
 
 /// What a timer belongs to.
