@@ -1,5 +1,7 @@
 //! Rate limits: messages and bytes per second, their text form, and the token [`Bucket`] that enforces them.
 //!
+//! This module is hidden: it is not part of the public API, and there is no promise of stability.
+//!
 //! A listener has a rate in its [`Listener`](crate::listener::Listener). The server takes from a client's bucket before it executes
 //! a request; over the limit it pauses reading a stream, and answers 429 on UDP.
 

@@ -274,9 +274,11 @@ pub trait Service: Send + Debug {
 
     /// The driver has taken the lock of the service. Its calls until the next one of this are one hold, and the service
     /// bounds its work over all of them. Without any call of this, each call is bounded by itself.
+    #[doc(hidden)]
     fn begin_hold(&mut self) {}
 
     /// Whether this hold has done as much work as it may. A driver hands further datagrams in in another hold.
+    #[doc(hidden)]
     fn is_spent(&self) -> bool {
         false
     }
@@ -316,6 +318,7 @@ pub trait Service: Send + Debug {
     fn fill(&mut self, now: Instant, conn: ConnId, out: &mut Output) -> Flow;
 
     /// Takes back a written buffer of [`Service::fill`], which may be filled again.
+    #[doc(hidden)]
     fn reuse(&mut self, buffer: Vec<u8>) {
         drop(buffer);
     }

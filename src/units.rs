@@ -80,6 +80,7 @@ impl Probability {
     }
 
     /// The number, 0 to 1.
+    #[doc(hidden)]
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0
@@ -131,7 +132,8 @@ pub struct Factor(f64);
 
 impl Factor {
     /// No growth.
-    pub(crate) const ONE: Self = Self(1.0);
+    #[doc(hidden)]
+    pub const ONE: Self = Self(1.0);
     /// RFC 7252 section 4.8: ACK_RANDOM_FACTOR.
     pub(crate) const THREE_HALVES: Self = Self(1.5);
     /// Doubling.
@@ -147,6 +149,7 @@ impl Factor {
     }
 
     /// The number, 1 to 1,000.
+    #[doc(hidden)]
     #[must_use]
     pub const fn get(self) -> f64 {
         self.0

@@ -127,6 +127,7 @@ impl<H: Handler> Host<H> {
 #[derive(Debug)]
 pub struct HostDecoder(FreeMemory);
 
+#[doc(hidden)]
 impl Decoder for HostDecoder {
     type Batch<'a> = &'a [u8];
 

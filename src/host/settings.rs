@@ -137,6 +137,7 @@ impl Settings {
     /// # Errors
     ///
     /// No name can match, and why.
+    #[doc(hidden)]
     pub fn expect_from(mut self, name: &str, places: &[OriginPattern]) -> Result<Self, NameError> {
         self.rules.expect(name, places)?;
         Ok(self)

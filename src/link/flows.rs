@@ -74,12 +74,14 @@ impl<K: Ord + Clone> Flows<K> {
     }
 
     /// The number of remembered flows.
+    #[doc(hidden)]
     #[must_use]
     pub fn len(&self) -> usize {
         self.flows.len()
     }
 
     /// Whether no flow is remembered.
+    #[doc(hidden)]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.flows.len() == 0

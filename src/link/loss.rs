@@ -139,6 +139,7 @@ impl LossModel {
     }
 }
 
+#[doc(hidden)]
 impl From<Probability> for LossModel {
     /// Independent losses at this rate; at 0, no model.
     fn from(rate: Probability) -> Self {

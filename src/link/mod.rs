@@ -314,12 +314,14 @@ impl<T: Payload> Link<T> {
 
     /// The realised loss: the fraction of datagrams sent that the loss model lost, to show beside [`LossModel::rate`].
     /// `None` if nothing was sent.
+    #[doc(hidden)]
     #[must_use]
     pub fn realised_loss(&self) -> Option<f64> {
         (self.stats.sent > 0).then(|| self.stats.lost as f64 / self.stats.sent as f64)
     }
 
     /// The configuration. A link with a script ignores it.
+    #[doc(hidden)]
     #[must_use]
     pub const fn config(&self) -> &LinkConfig {
         &self.config

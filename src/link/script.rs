@@ -11,27 +11,21 @@ use crate::link::rng::Direction;
 ///
 /// Built from decisions; of several about one datagram, the last one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Script {
+pub(crate) struct Script {
     fates: Arc<BTreeMap<(Direction, Place), Fate>>,
 }
 
 impl Script {
     /// The fate of a datagram; one that is not in the script passes at once.
     #[must_use]
-    pub fn fate(&self, direction: Direction, place: Place) -> Fate {
+    pub(crate) fn fate(&self, direction: Direction, place: Place) -> Fate {
         self.fates.get(&(direction, place)).copied().unwrap_or_else(|| Fate::Passed(Passage::default()))
     }
 
     /// The number of datagrams in the script.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.fates.len()
-    }
-
-    /// Whether the script is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.fates.is_empty()
     }
 }
 

@@ -77,16 +77,17 @@ pub use client::handle::Client;
 pub use connect_url::ConnectUrl;
 pub use core_loop::Core;
 pub(crate) use engine::usual_loops;
-pub use engine::{Engine, EngineHandle, EngineKind, UnknownEngine};
+pub use engine::{Engine, EngineHandle, EngineKind};
 pub use listen::url::UrlError;
-pub use listen::{Address, ListenAddr, ListenError, ListenUrl, Listeners};
+pub use listen::{ListenAddr, ListenError, ListenUrl, Listeners};
 pub use open_error::OpenError;
 
 // Hidden: not part of the public API, without a promise of stability; for the tests and benches of this project.
 #[doc(hidden)]
 pub use {
     connect_url::ServerAddr,
-    listen::{Bound, Endpoint, Listen, Scheme, SocketFileError, url::At},
+    engine::UnknownEngine,
+    listen::{Address, Bound, Endpoint, Listen, Scheme, SocketFileError, url::At},
     signals::{Ended, Signals, serve},
 };
 

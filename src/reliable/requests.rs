@@ -56,6 +56,7 @@ pub struct Sent {
     /// The request.
     pub ticket: Ticket,
     /// Its id on the wire.
+    #[doc(hidden)]
     pub id: Id,
     /// Its verb.
     pub verb: Verb,
@@ -71,6 +72,7 @@ pub struct AskedToWait {
     /// The request.
     pub ticket: Ticket,
     /// The id that was refused.
+    #[doc(hidden)]
     pub id: Id,
     /// Its verb.
     pub verb: Verb,

@@ -32,6 +32,8 @@ mod tests;
 
 pub(crate) use file::MAX_RULES_FILE;
 pub use file::RulesError;
+// Hidden: not part of the public API, without a promise of stability.
+#[doc(hidden)]
 pub use origin::OriginPattern;
 use origin::Shown;
 pub(crate) use origin::UNKNOWN_ID;

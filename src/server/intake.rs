@@ -102,6 +102,7 @@ impl StreamIntake {
     }
 }
 
+#[doc(hidden)]
 impl Decoder for StreamIntake {
     type Batch<'a> = Batch<'a>;
 

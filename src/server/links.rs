@@ -10,6 +10,7 @@ use crate::hub::work::cost;
 use crate::link::{Direction, Flows, Link, LinkConfig, Payload, Place, Verdicts};
 use crate::service::{ConnId, Peer, Transmit};
 
+#[doc(hidden)]
 impl Payload for Transmit {
     fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes

@@ -90,6 +90,7 @@ use admission::Admission;
 use backpressure::PausedSenders;
 use conn::{Eviction, StreamConn};
 use cookie::{COOKIE_LIFETIME, Secrets};
+#[doc(hidden)]
 pub use drain::DRAIN_TIME;
 use drain::Drain;
 use drop_log::DropLogs;

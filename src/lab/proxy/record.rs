@@ -129,7 +129,7 @@ pub enum RecordError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
     /// The fates of datagrams and segments.
-    pub script: Script,
+    pub(crate) script: Script,
     /// The segments at which connections are reset.
     pub resets: BTreeSet<(Direction, Place)>,
 }

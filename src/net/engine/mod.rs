@@ -135,6 +135,7 @@ impl fmt::Display for EngineKind {
     }
 }
 
+#[doc(hidden)]
 impl FromStr for EngineKind {
     type Err = UnknownEngine;
 
@@ -202,6 +203,7 @@ impl<S: Service + 'static> Engine<S> {
     /// # Errors
     ///
     /// Fails if the system cannot wait for another socket, or start that many threads.
+    #[doc(hidden)]
     pub fn start_with(
         kind: EngineKind,
         loops: NonZeroUsize,
@@ -313,6 +315,7 @@ impl<S: Service + 'static> Engine<S> {
 
     /// Waits until a part of the engine has panicked. That is a bug in the service or here; its state cannot
     /// be trusted.
+    #[doc(hidden)]
     pub async fn failed(&self) {
         self.driver.end().failed().await;
     }

@@ -178,6 +178,7 @@ impl Listeners {
     }
 }
 
+#[doc(hidden)]
 impl From<Bound> for Listeners {
     fn from(bound: Bound) -> Self {
         let mut listeners = Self::default();

@@ -85,8 +85,10 @@ pub enum ListenError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
     /// The scheme, such as `tcp`, `udp`, `unix`, `line` or `line+unix`.
+    #[doc(hidden)]
     pub scheme: &'static str,
     /// The address.
+    #[doc(hidden)]
     pub address: Address,
 }
 

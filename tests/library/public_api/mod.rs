@@ -1,5 +1,5 @@
 //! Compares the public items of the library with `docs/public-api.txt`, to notice every change: one line for each public
-//! item that is not hidden, without what the compiler implements by itself.
+//! item that is not hidden, without what the compiler implements by itself and without the functions of trait impls.
 //!
 //! The list is made from rustdoc's JSON. That format changes from one version of Rust to the next, and public-api reads one
 //! version of it: with another toolchain the test says so and compares nothing.
@@ -46,24 +46,32 @@ fn format_of(json: &Path) -> Option<u64> {
     description["format_version"].as_u64()
 }
 
-fn items(json: &Path, with_derived: bool) -> Vec<String> {
+fn items(json: &Path) -> Vec<String> {
     let api = public_api::Builder::from_rustdoc_json(json)
         .sorted(true)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
-        .omit_auto_derived_impls(!with_derived)
         .build();
     api.expect("public-api reads this format").items().map(ToString::to_string).collect()
 }
 
-/// All items but those inside derived impls, which say nothing that the line of the impl does not say.
-fn list(json: &Path) -> String {
-    let written: BTreeSet<String> = items(json, false).into_iter().collect();
-    let is_kept = |line: &String| {
+/// Each item once, without the functions of trait impls: the line of the impl implies them.
+fn list(items: &[String]) -> String {
+    let (mut listed, mut implementor) = (BTreeSet::new(), None);
+    let mut text = String::new();
+    for line in items {
+        if line.starts_with("impl") {
+            implementor = line.split_once(" for ").map(|(_, name)| format!("fn {name}::"));
+        }
+        let is_implied = implementor.as_ref().is_some_and(|prefix| line.contains(prefix));
+        let is_inherent = line.starts_with("impl") && implementor.is_none();
         let says_nothing = line.contains("core::marker::StructuralPartialEq");
-        written.contains(line) || line.starts_with("impl") && !says_nothing
-    };
-    items(json, true).into_iter().filter(is_kept).map(|line| line + "\n").collect()
+        if !is_implied && !says_nothing && (is_inherent || listed.insert(line)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// The lines that only one of two texts has, each in its order: `-` in the first, `+` in the second.
@@ -86,7 +94,7 @@ fn the_public_items_are_the_listed_ones() {
         );
         return;
     }
-    let (file, new) = (repository().join("docs/public-api.txt"), list(&json));
+    let (file, new) = (repository().join("docs/public-api.txt"), list(&items(&json)));
     if env::var_os("UPDATE_PUBLIC_API").is_some() {
         fs::write(&file, &new).expect("docs/public-api.txt can be written");
     }
@@ -101,4 +109,19 @@ fn the_public_items_are_the_listed_ones() {
 #[test]
 fn a_difference_shows_what_went_and_what_came() {
     assert_eq!(difference("a\nb\nc\n", "a\nc\nd\n"), ["- b", "+ d"]);
+}
+
+#[test]
+fn a_list_omits_functions_of_trait_impls_and_repeated_lines() {
+    let items = [
+        "pub struct a::B",
+        "impl a::B",
+        "pub fn a::B::own(&self)",
+        "impl core::clone::Clone for a::B",
+        "pub fn a::B::clone(&self) -> Self",
+        "pub fn a::free()",
+        "impl core::clone::Clone for a::B",
+    ];
+    let listed = list(&items.map(str::to_owned));
+    assert_eq!(listed.lines().collect::<Vec<_>>(), [items[0], items[1], items[2], items[3], items[5]]);
 }
