@@ -54,7 +54,7 @@ pub struct PolicyArgs {
     /// A policy by name: once, expb, fixed or linear, or a protocol's: coap, sip, sip-invite, dns, rto, quic-pto or
     /// dtls; the options above override its values
     #[arg(long, value_name = "NAME", conflicts_with = "expb", global = true)]
-    pub policy: Option<PolicyName>,
+    pub(crate) policy: Option<PolicyName>,
 }
 
 impl PolicyArgs {

@@ -50,7 +50,7 @@ impl FlowCounters {
 }
 
 impl<K: Ord + Clone> Flows<K> {
-    /// Remembers [`MAX_FLOWS`] flows.
+    /// Remembers `MAX_FLOWS` flows.
     #[must_use]
     pub fn new() -> Self {
         Self::with_limit(MAX_FLOWS)

@@ -7,7 +7,7 @@
 //! well.
 //!
 //! A link is configured by a [`LinkConfig`], plain data with a text form (`spec`). The models are in `loss`, `bursts`
-//! and `drops`, on chains from `markov`, and in `delay` and `rate`. A [`Profile`] is a link with a name; a [`Script`]
+//! and `drops`, on chains from `markov`, and in `delay` and `rate`. A [`Profile`] is a link with a name; a `Script`
 //! replays recorded decisions.
 //!
 //! ```
@@ -96,7 +96,7 @@ pub struct LinkStats {
     /// Duplicated.
     pub duplicated: u64,
     /// Datagrams and copies dropped because a queue was full: that of the rate limit, or the link's own of
-    /// [`MAX_UNDER_WAY`] or [`MAX_BYTES_UNDER_WAY`].
+    /// `MAX_UNDER_WAY` or `MAX_BYTES_UNDER_WAY`.
     pub overflowed: u64,
 }
 
@@ -176,7 +176,7 @@ impl<T: Payload> Link<T> {
 
     /// Sends a datagram of `flow` at `now`, and returns its fate.
     ///
-    /// Its index is the number of earlier datagrams of that flow. A flow that was forgotten, because [`MAX_FLOWS`]
+    /// Its index is the number of earlier datagrams of that flow. A flow that was forgotten, because `MAX_FLOWS`
     /// others were used since, begins at 0 again.
     pub fn send(&mut self, now: Instant, flow: u64, item: T) -> Decision {
         let place = Place { flow, index: self.take_index(flow) };

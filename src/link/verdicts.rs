@@ -13,7 +13,7 @@ use crate::units::Seconds;
 ///
 /// The caller passes flow and index, for instance from [`Flows`](super::Flows). A verdict is a function of seed,
 /// direction, flow and index; only a blackhole depends on the time. For a model with memory, the state of the last
-/// [`MAX_FLOWS`] flows is kept, which makes sequential queries fast and changes no verdict.
+/// `MAX_FLOWS` flows is kept, which makes sequential queries fast and changes no verdict.
 #[derive(Clone, Debug)]
 pub struct Verdicts {
     draws: Draws,

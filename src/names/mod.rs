@@ -63,7 +63,7 @@ pub enum NameError {
     /// No bytes, or none after the `#` of a room.
     #[error("a name is empty")]
     Empty,
-    /// More than [`MAX_NAME_CHARS`] characters, or more than [`MAX_NAME_INPUT`] bytes of input.
+    /// More than [`MAX_NAME_CHARS`] characters, or more than `MAX_NAME_INPUT` bytes of input.
     #[error("a name is longer than 32 characters")]
     TooLong,
     /// The bytes are not UTF-8 (RFC 3629).

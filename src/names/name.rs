@@ -22,7 +22,7 @@ impl Name {
     ///
     /// The result is the form that PRECIS UsernameCasePreserved enforces (RFC 8265 section 3.4): full- and half-width
     /// characters are mapped, then the text is composed (NFC). Parsing `as_str()` returns the same name. At most
-    /// [`MAX_NAME_INPUT`] bytes are read.
+    /// `MAX_NAME_INPUT` bytes are read.
     ///
     /// # Errors
     ///

@@ -46,7 +46,7 @@ mod client_event;
 mod connect_url;
 mod core_loop;
 pub mod core {
-    //! The events of a [`Core`](super::Core), and what ends its wait from another thread.
+    //! The events of a `Core`, and what ends its wait from another thread.
     #[doc(hidden)]
     pub use super::core_loop::Core;
     pub use super::core_loop::{Event, Events, Waker};

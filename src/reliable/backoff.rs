@@ -158,7 +158,7 @@ impl Backoff {
         Self { jitter, ..self }
     }
 
-    /// Sets the number of sends, including the first, clamped to 1 to [`Backoff::MAX_SENDS`].
+    /// Sets the number of sends, including the first, clamped to 1 to `Backoff::MAX_SENDS`.
     pub fn with_max_sends(self, max_sends: u32) -> Self {
         Self { max_sends: max_sends.clamp(1, Self::MAX_SENDS), ..self }
     }

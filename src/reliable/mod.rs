@@ -1,11 +1,11 @@
 //! Retransmission on both sides: request ids, retries, the dedup window, ordered pushes.
 //!
 //! It stands between the frames of [`wire`](crate::wire) and the chat. In the order of the data path: the client's
-//! [`Requests`] retransmits each request on the schedule of a [`Backoff`]. The server's [`Replies`] (the dedup window)
+//! `Requests` retransmits each request on the schedule of a [`Backoff`]. The server's [`Replies`] (the dedup window)
 //! answers a repeat without a second effect. The server's [`Pushes`] are retransmitted on timeouts from an
-//! [`RttEstimator`], and received by an [`Inbox`]. [`send_times`] and [`theory`] compute the properties of a policy.
+//! [`RttEstimator`], and received by an `Inbox`. `send_times` and `theory` compute the properties of a policy.
 //!
-//! A program with a protocol of its own takes [`Retries`]: it is what [`Requests`] is made of, without ids and frames.
+//! A program with a protocol of its own takes [`Retries`]: it is what `Requests` is made of, without ids and frames.
 //!
 //! ```
 //! use std::time::Duration;

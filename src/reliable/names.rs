@@ -14,7 +14,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A retry policy, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PolicyName {
+pub(crate) enum PolicyName {
     /// `once`: one send; the default on the client's command line.
     Once,
     /// `expb`: 8 sends, the timeout doubled after each, up to 60 s; `--expb` on command lines.
@@ -29,14 +29,14 @@ pub enum PolicyName {
 
 impl PolicyName {
     /// All names, those of protocols last.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         let own = [Self::Once, Self::Expb, Self::Fixed, Self::Linear];
         own.into_iter().chain(Preset::ALL.map(Self::Preset))
     }
 
     /// The name as typed.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Once => "once",
             Self::Expb => "expb",
@@ -47,7 +47,7 @@ impl PolicyName {
     }
 
     /// The policy, with its own first timeout, or 1 s if it has none.
-    pub fn backoff(self) -> Backoff {
+    pub(crate) fn backoff(self) -> Backoff {
         let policy = Backoff::new(Duration::from_secs(1)).with_max_sends(REPEATED_SENDS);
         match self {
             Self::Once => policy.with_max_sends(1),
@@ -71,7 +71,7 @@ impl PolicyName {
 
     /// Its source, as one line: the RFC and its section, or the reason for its numbers.
     #[must_use]
-    pub const fn source(self) -> &'static str {
+    pub(crate) const fn source(self) -> &'static str {
         match self {
             Self::Once => "no protocol's: the client's default",
             Self::Expb => {

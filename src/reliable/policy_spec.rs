@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Backoff, Growth, PolicyName};
 use crate::units::{Factor, PositiveSeconds, Seconds, UnitError};
 
-/// Parses a [`PolicyName`], and after each `+` a parameter: `timeout:SECS`, `max-timeout:SECS`, `factor:F` of an
+/// Parses a `PolicyName`, and after each `+` a parameter: `timeout:SECS`, `max-timeout:SECS`, `factor:F` of an
 /// exponential growth, `jitter:` as for [`Jitter`](super::Jitter), `max-sends:N`, `deadline:SECS` or `deadline:none`,
 /// `adaptive:yes` or `adaptive:no`, `rto-min:SECS`.
 ///

@@ -204,7 +204,7 @@ impl Requests {
     }
 
     /// The next time to call [`Requests::handle_timeout`] or, if sending is possible (`may_send`),
-    /// [`Requests::poll_transmit`].
+    /// `Requests::poll_transmit`.
     pub(crate) fn poll_timeout(&self, may_send: bool) -> Option<Instant> {
         let next =
             if may_send { self.in_flight.agenda.next_send() } else { self.in_flight.agenda.next_end() };
@@ -316,7 +316,7 @@ impl Requests {
     /// and text become its outcome if it is not sent again.
     ///
     /// `None` if there is no such request, or if the retry would exceed its policy's deadline or a total wait of
-    /// [`MAX_SLOWED`](super::MAX_SLOWED). Then the refusal is its [answer](Requests::answered).
+    /// `MAX_SLOWED`. Then the refusal is its [answer](Requests::answered).
     pub(crate) fn ask_anew(
         &mut self,
         now: Instant,

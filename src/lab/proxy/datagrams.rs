@@ -256,7 +256,7 @@ mod tests {
         second.open(origin(), peer(2), ());
         assert_eq!(carry(&mut second, flow, 200), (arrived, notes.clone()));
         assert!(notes.iter().any(|note| note.outcome == RecordedFate::Fate(Fate::Lost)));
-        assert!(Script::default().is_empty());
+        assert_eq!(Script::default().len(), 0);
     }
 
     #[test]

@@ -105,7 +105,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum EngineKind {
     /// A task per connection, on the threads of async-std.
     Tasks,
-    /// Readiness loops: [`usual_loops`] of them unless told otherwise.
+    /// Readiness loops: `usual_loops` of them unless told otherwise.
     #[default]
     Poll,
     /// A thread per connection.
