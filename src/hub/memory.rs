@@ -1,7 +1,7 @@
 //! The memory that peers make the server keep, by use, against one limit.
 //!
 //! Code that keeps something for a peer charges it here and releases it when it is gone. The owner of the data states
-//! its cost ([`super::queue::FRAME_OVERHEAD`], [`super::rooms::ROOM_COST`], ..), so that the sum of all charges is not
+//! its cost ([`super::push::FRAME_OVERHEAD`], [`super::rooms::ROOM_COST`], ..), so that the sum of all charges is not
 //! below what is allocated. Existing data is not dropped at the limit. A request that needs more is refused (503), and
 //! elastic uses (unread answers, dedup windows, unfinished input) shrink.
 //!
