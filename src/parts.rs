@@ -10,8 +10,8 @@ use hashbrown::HashTable;
 /// seven eighths full; with this number, the parts of a million entries are four fifths full.
 pub(crate) const PARTS: usize = 1_200;
 
-/// The number of entries from which on a table is large. Empty space in the parts of a smaller one would cost each
-/// client 35 bytes; the growth of a single table moves fewer entries than this, in less than a millisecond.
+/// The number of entries from which on a table is large. Empty space in the parts of smaller tables would cost each of
+/// 3,000 clients 50 bytes. The growth of a single table moves fewer entries than this.
 const LARGE: usize = 16_384;
 
 /// The capacity up to which a part is not shrunk.
