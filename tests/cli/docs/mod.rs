@@ -118,24 +118,25 @@ fn trimmed(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Times and counts differ from run to run, so the lines are compared without their numbers.
+/// Times and counts differ from run to run, so the lines are compared without their numbers. A round trip over 0.1 s
+/// causes another retry, which may change a line: three attempts.
 #[test]
 fn the_animated_tour_shows_the_lines_that_the_programs_print() {
     let programs = Path::new(env!("CARGO_BIN_EXE_server")).parent().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/make-tour");
-    match std::process::Command::new("python3").arg(script).arg("--check").arg(programs).output() {
-        Ok(run) => {
-            assert!(
-                run.status.success(),
-                "{}; `docs/make-tour` draws it anew",
-                String::from_utf8_lossy(&run.stderr)
-            );
-        }
-        Err(_) => {
-            assert!(std::env::var_os("CI").is_none(), "the tour needs python3");
-            eprintln!("skipped: the animated tour: python3 is not installed");
-        }
+    let check = || std::process::Command::new("python3").arg(&script).arg("--check").arg(programs).output();
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "the tour needs python3");
+        eprintln!("skipped: the animated tour: python3 is not installed");
+        return;
     }
+    let mut failure = String::new();
+    let is_shown = (0..3).any(|_| {
+        let run = check().unwrap();
+        failure = String::from_utf8_lossy(&run.stderr).into_owned();
+        run.status.success()
+    });
+    assert!(is_shown, "{failure}; `docs/make-tour` draws it anew");
 }
 
 #[test]
