@@ -59,6 +59,7 @@ impl Node {
 }
 
 /// The reason for a new address of a client's datagrams.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// A NAT assigns another port.

@@ -13,6 +13,7 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 ///
 /// Parsed from decimal seconds (`.1`, `30`, `1e-3`), or from a number with a unit: `200ms`, `5s`, `2m`, `1h`. Displayed
 /// in seconds with their unit, `0.1s`; parsing that returns the same length.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(Duration);
 
@@ -93,6 +94,7 @@ fn split_time(text: &str) -> (&str, f64) {
 /// A length of time from a nanosecond to ten years, as timeouts and intervals need.
 ///
 /// Parsed and displayed as [`Seconds`].
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PositiveSeconds(Seconds);
 
