@@ -3,7 +3,7 @@
 //! By hand, the memory of a process with very many idle peers, and the longest pause of one operation:
 //!
 //! ```text
-//! cargo test --release --lib idle_memory::what -- --ignored --nocapture --test-threads 1
+//! cargo test --release --lib idle_memory::the_memory -- --ignored --nocapture --test-threads 1
 //! ```
 
 use std::fs::read_to_string;
@@ -88,7 +88,7 @@ fn register(server: &mut Server, now: Instant, n: u32) {
 }
 
 #[test]
-#[ignore = "takes some seconds, and is for its output: cargo test --lib idle_memory::what -- --ignored --nocapture"]
+#[ignore = "takes some seconds, and is for its output: cargo test --lib idle_memory::the_memory -- --ignored --nocapture"]
 fn the_memory_of_a_million_sessions_on_datagrams() {
     let now = start();
     let idle = Duration::from_secs(3_600);
@@ -104,7 +104,7 @@ fn the_memory_of_a_million_sessions_on_datagrams() {
 }
 
 #[test]
-#[ignore = "for its output: cargo test --lib idle_memory::what -- --ignored --nocapture"]
+#[ignore = "for its output: cargo test --lib idle_memory::the_memory -- --ignored --nocapture"]
 fn the_memory_of_registered_connections() {
     let now = start();
     let config = ServerConfig { max_per_host: 0, max_connections: 20_000, ..ServerConfig::default() };

@@ -1,5 +1,5 @@
-//! Tests of the state under an engine's lock, turn by turn, with sockets of no engine. Whole engines are tested in the
-//! parent module.
+//! Tests of the state under an engine's lock, one call at a time, with sockets outside any engine. Whole engines are
+//! tested in the parent module.
 
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};

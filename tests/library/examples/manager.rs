@@ -44,11 +44,11 @@ impl Member {
 
     fn say(&mut self, text: &str) {
         self.core.send(self.boss, text.as_bytes()).unwrap();
-        self.look(Duration::ZERO);
+        self.poll(Duration::ZERO);
     }
 
     /// Writes what is to be written, and reads what comes in that time.
-    fn look(&mut self, time: Duration) -> bool {
+    fn poll(&mut self, time: Duration) -> bool {
         self.core.poll(Some(time)).unwrap().count() > 0
     }
 
@@ -62,7 +62,7 @@ impl Member {
             if let Some(piece) = self.heard() {
                 return piece;
             }
-            assert!(self.look(STEP_TIMEOUT), "waited in vain");
+            assert!(self.poll(STEP_TIMEOUT), "no piece came in time");
         }
     }
 }
@@ -76,14 +76,14 @@ fn every_result_comes_back_to_the_manager_once_and_both_workers_have_a_part() {
     (0..100).for_each(|job| manager.say(&format!("{job}")));
     while results.len() < 100 {
         for (worker, part) in workers.iter_mut().zip(&mut parts) {
-            worker.look(Duration::from_millis(1));
+            worker.poll(Duration::from_millis(1));
             if let Some(job) = worker.heard() {
                 assert_eq!(worker.heard(), None, "one job at a time");
                 worker.say(&format!("done {job}"));
                 *part += 1;
             }
         }
-        manager.look(Duration::from_millis(1));
+        manager.poll(Duration::from_millis(1));
         results.extend(std::iter::from_fn(|| manager.heard()));
     }
     let expected: BTreeSet<String> = (0..100).map(|job| format!("done {job}")).collect();
